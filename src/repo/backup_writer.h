@@ -1,0 +1,91 @@
+// Writes one backup: pages in, a committed manifest out. The commit protocol is in docs/format/commit.md.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "repo/file_table.h"
+#include "repo/manifest.h"
+#include "repo/pack_stream.h"
+#include "repo/pin.h"
+#include "repo/slot_reader.h"
+
+namespace varve::repo {
+
+class BackupWriter {
+ public:
+  struct Options {
+    PackStreamOptions packs;
+    uint32_t segment_pages = kSegmentPages;
+  };
+  // Takes the pin, then reads the parent (a backup id; empty: none).
+  static Result<std::unique_ptr<BackupWriter>> begin(RepositoryPtr repo, const Context& ctx,
+                                                     const std::string& source, const std::string& parent,
+                                                     const Options& options, Progress* progress);
+  ~BackupWriter();  // abandons: the pin is released if it can be, packs already written are left to
+                    // collection
+
+  const std::optional<Manifest>& parent() const { return parent_; }
+
+  // Writes the pages of one file, first to last. One thread at a time; several files may be written side by
+  // side.
+  class FileWriter {
+   public:
+    // The next page, page_bytes() long: zeros, equal to the parent's, or new.
+    Result<> page(ByteView bytes);
+    // The next `count` pages are known to be the parent's: not read. The parent must have them
+    // (parent_pages()).
+    Result<> unchanged(uint64_t count);
+    // Pages of this file in the parent, 0 when it has none or its pages have another size.
+    uint64_t parent_pages() const { return parent_pages_; }
+    // After the last page: the file joins the backup.
+    Result<> finish();
+
+   private:
+    friend class BackupWriter;
+    FileWriter(BackupWriter& backup, FileAttributes attributes)
+        : backup_(backup), attributes_(std::move(attributes)) {}
+    Result<> begin_segment();
+    Result<> end_segment();
+    Result<> flush();
+    void keep(const SlotPlace& place);
+    BackupWriter& backup_;
+    FileAttributes attributes_;
+    std::optional<FileRecord> before_;
+    uint64_t parent_pages_ = 0;
+    std::vector<Segment> segments_;
+    uint64_t next_ = 0;                     // page
+    std::optional<SegmentMap> before_map_;  // of the segment under way
+    std::vector<uint64_t> before_ids_;      // of its pages; read when first needed
+    SegmentMapBuilder map_{0};
+    FrameInput frame_;               // new pages that wait for their place
+    std::vector<uint32_t> waiting_;  // their indexes in map_
+  };
+  Result<std::unique_ptr<FileWriter>> file(const FileAttributes& attributes);
+
+  // Fills in what the writer knows (packs, tables, writer, sizes stored) and commits. Success means: durable,
+  // readable and not touched by any collection. kConflict: a collection took packs
+  // meanwhile, begin anew.
+  Result<Manifest> commit(Manifest draft);
+
+  uint64_t pages_new() const { return pages_new_; }
+
+ private:
+  BackupWriter(RepositoryPtr repo, Context ctx, Pin pin, Options options, Progress* progress);
+  Result<std::vector<PackInfo>> all_packs(const std::vector<PackInfo>& own) const;
+
+  const RepositoryPtr repo_;
+  const Context ctx_;
+  Pin pin_;
+  const Options options_;
+  std::optional<Manifest> parent_;
+  std::unique_ptr<SlotReader> parent_slots_;
+  std::unique_ptr<FileTableReader> parent_files_;
+  PackStream stream_;
+  FileTableWriter table_;
+  codec::PageHasher hasher_;
+  std::atomic<uint64_t> pages_new_{0};
+};
+
+}  // namespace varve::repo

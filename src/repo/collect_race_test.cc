@@ -1,0 +1,356 @@
+// Writers, collectors, an expiry and somebody who removes pins at will, their store calls interleaved at
+// random, with long sleeps and sudden deaths. Whatever the order: a backup that was reported done has all its
+// packs.
+#include <condition_variable>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "repo/writer_for_test.h"
+#include "store/wrap/forward.h"
+
+namespace varve::repo {
+namespace {
+
+using Random = std::mt19937;
+
+uint32_t pick(Random& random, size_t n) {
+  return static_cast<uint32_t>(random() % n);
+}
+
+// Lets one store call of one actor happen at a time, and chooses whose.
+class Scheduler {
+ public:
+  Scheduler(size_t actors, uint32_t seed) : random_(seed), actors_(actors) {}
+  // How often, among its calls, an actor goes to sleep.
+  void sleeps(size_t actor, uint32_t one_in) { actors_[actor].one_in = one_in; }
+
+  template <typename Call>
+  auto step(size_t actor, const Call& call) {
+    std::unique_lock lock(mutex_);
+    ++actors_[actor].waiting;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return turn_ == actor; });
+    turn_ = kNobody;
+    auto result = call();
+    --actors_[actor].waiting;
+    changed_.notify_all();
+    return result;
+  }
+  void finished(size_t actor) {
+    std::lock_guard lock(mutex_);
+    actors_[actor].finished = true;
+    changed_.notify_all();
+  }
+  // Until every actor has finished.
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      // Everyone alive stands before a call, so that the choice is the seed's.
+      changed_.wait(lock, [&] {
+        return turn_ == kNobody && std::all_of(actors_.begin(), actors_.end(),
+                                               [](const Actor& a) { return a.finished || a.waiting > 0; });
+      });
+      std::vector<size_t> awake, all;
+      for (size_t i = 0; i < actors_.size(); ++i) {
+        if (actors_[i].finished) continue;
+        all.push_back(i);
+        if (actors_[i].asleep_until <= steps_) awake.push_back(i);
+      }
+      if (all.empty()) return;
+      const std::vector<size_t>& from = awake.empty() ? all : awake;
+      const size_t chosen = from[pick(random_, from.size())];
+      if (pick(random_, actors_[chosen].one_in) == 0)
+        actors_[chosen].asleep_until = steps_ + pick(random_, kLongestSleep);
+      ++steps_;
+      turn_ = chosen;
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return turn_ == kNobody; });
+    }
+  }
+
+ private:
+  static constexpr size_t kNobody = SIZE_MAX;
+  static constexpr uint32_t kLongestSleep = 1200;  // some collections long
+  struct Actor {
+    int waiting = 0;
+    bool finished = false;
+    uint64_t asleep_until = 0;
+    uint32_t one_in = 1;
+  };
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Random random_;
+  std::vector<Actor> actors_;
+  size_t turn_ = kNobody;
+  uint64_t steps_ = 0;
+};
+
+class SteppedStore : public store::Forward {
+ public:
+  SteppedStore(store::StorePtr inner, Scheduler& scheduler, size_t actor)
+      : Forward(std::move(inner)), scheduler_(scheduler), actor_(actor) {}
+  // After so many calls nothing is carried out any more, as if the process had ended.
+  void die_after(int calls) { left_ = calls; }
+
+  Result<> put(const Context& ctx, const store::Key& key, store::Body body,
+               const store::PutOptions& o) override {
+    return step<Result<>>([&] { return inner().put(ctx, key, body, o); });
+  }
+  Result<uint64_t> get(const Context& ctx, const store::Key& key, store::Range range,
+                       const store::Sink& sink) override {
+    return step<Result<uint64_t>>([&] { return inner().get(ctx, key, range, sink); });
+  }
+  Result<store::ObjectInfo> head(const Context& ctx, const store::Key& key) override {
+    return step<Result<store::ObjectInfo>>([&] { return inner().head(ctx, key); });
+  }
+  Result<store::ListPage> list(const Context& ctx, const std::string& prefix, const std::string& token,
+                               size_t most) override {
+    return step<Result<store::ListPage>>([&] { return inner().list(ctx, prefix, token, most); });
+  }
+  // Key by key, for no store promises more.
+  Result<std::vector<store::RemoveResult>> remove(const Context& ctx,
+                                                  std::span<const store::Key> keys) override {
+    std::vector<store::RemoveResult> out;
+    for (const store::Key& key : keys) {
+      auto one = step<Result<std::vector<store::RemoveResult>>>([&] {
+        return inner().remove(ctx, {&key, 1});
+      });
+      if (!one) return one;
+      out.push_back(one->front());
+    }
+    return out;
+  }
+
+ private:
+  template <typename R, typename Call>
+  R step(const Call& call) {
+    return scheduler_.step(actor_, [&]() -> R {
+      if (left_ == 0) return fail(Code::kInterrupted, "this process is dead");
+      if (left_ > 0) --left_;
+      return call();
+    });
+  }
+  Scheduler& scheduler_;
+  const size_t actor_;
+  int left_ = -1;
+};
+
+struct World {
+  TestRepository t{Encryption::kNone};
+  std::mutex mutex;
+  std::map<std::string, std::vector<PackId>> accepted;  // reported done, and not expired
+  int conflicts = 0, deaths = 0;
+  uint64_t removed = 0;
+};
+
+// Backups that build on the newest, some of which end in the middle.
+void write_backups(World& world, const RepositoryPtr& repo, SteppedStore& through, const std::string& name,
+                   Random random) {
+  for (int i = 0; i < 8; ++i) {
+    if (pick(random, 16) == 0) through.die_after(static_cast<int>(pick(random, 20)));
+    const std::string id = fmt::format("{}-{}", i, name);
+    auto outcome = [&]() -> Result<Manifest> {
+      TRY_ASSIGN(TestWriter writer, TestWriter::begin(repo));
+      TRY_ASSIGN(const ManifestList all, load_manifests(*repo, {}, "app"));
+      std::vector<PackId> needed;
+      if (!all.manifests.empty()) {
+        for (const PackInfo& pack : all.manifests[pick(random, all.manifests.size())].packs)
+          if (pick(random, 3) > 0) needed.push_back(pack.id);
+      }
+      TRY_ASSIGN(const PackId own, writer.write_pack());
+      needed.push_back(own);
+      return writer.commit(id, needed);
+    }();
+    std::lock_guard lock(world.mutex);
+    if (outcome) {
+      for (const PackInfo& pack : outcome->packs) world.accepted[id].push_back(pack.id);
+    } else if (outcome.error().code == Code::kConflict) {
+      ++world.conflicts;
+    } else {
+      EXPECT_EQ(outcome.error().code, Code::kInterrupted) << outcome.error().describe();
+      ++world.deaths;
+      return;
+    }
+  }
+}
+
+void run_collections(World& world, const RepositoryPtr& repo, Random random) {
+  for (int i = 0; i < 12; ++i) {
+    CollectOptions options{.grace = Seconds(0), .keep_records = Seconds(0)};
+    options.now = pick(random, 4) == 0;
+    auto report = collect(*repo, {}, options);
+    std::lock_guard lock(world.mutex);
+    if (report) {
+      world.removed += report->packs_removed;
+    } else {
+      EXPECT_EQ(report.error().code, Code::kConflict) << report.error().describe();
+    }
+  }
+}
+
+void expire_backups(World& world, const RepositoryPtr& repo, Random random) {
+  for (int i = 0; i < 40; ++i) {
+    auto ids = list_backup_ids(*repo, {}, "app");
+    if (!ids || ids->empty()) continue;
+    const std::string id = (*ids)[pick(random, ids->size())];
+    {
+      std::lock_guard lock(world.mutex);
+      if (world.accepted.erase(id) == 0) continue;  // its writer has not reported yet: not ours to judge
+    }
+    EXPECT_TRUE(store::remove_one(repo->store(), {}, manifest_key("app", id)));
+  }
+}
+
+// Takes writers for dead, rightly or not.
+void remove_pins(const RepositoryPtr& repo, Random random) {
+  for (int i = 0; i < 40; ++i) {
+    auto pins = list_pins(*repo, {});
+    if (!pins || pins->empty()) continue;
+    const PinInfo& pin = (*pins)[pick(random, pins->size())];
+    if (pin.what == "backup") {
+      EXPECT_TRUE(store::remove_one(repo->store(), {}, pin_key(pin.writer)));
+    }
+  }
+}
+
+void expect_whole(World& world, uint32_t seed) {
+  for (const auto& [id, packs] : world.accepted) {
+    EXPECT_TRUE(load_manifest(*world.t.repo, {}, "app", id)) << "seed " << seed << ": " << id;
+    for (const PackId& pack : packs)
+      EXPECT_TRUE(pack_is_there(*world.t.mem, pack))
+          << "seed " << seed << ": " << id << " lacks " << pack.hex();
+  }
+}
+
+void simulate(World& world, uint32_t seed) {
+  constexpr size_t kWriters = 3, kCollectors = 2, kActors = kWriters + kCollectors + 2;
+  Scheduler scheduler(kActors, seed);
+  std::vector<std::shared_ptr<SteppedStore>> stores;
+  std::vector<RepositoryPtr> repos;
+  for (size_t i = 0; i < kActors; ++i) {
+    scheduler.sleeps(i, i < kWriters ? 8 : i < kWriters + kCollectors ? 150 : 20);
+    stores.push_back(std::make_shared<SteppedStore>(world.t.mem, scheduler, i));
+    repos.push_back(nullptr);
+  }
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < kActors; ++i) {
+    threads.emplace_back([&, i] {
+      const Random random(seed * 31 + static_cast<uint32_t>(i));
+      auto repo = world.t.open(stores[i]);
+      EXPECT_TRUE(repo);
+      if (i < kWriters) {
+        write_backups(world, *repo, *stores[i], fmt::format("w{}", i), random);
+      } else if (i < kWriters + kCollectors) {
+        run_collections(world, *repo, random);
+      } else if (i == kWriters + kCollectors) {
+        expire_backups(world, *repo, random);
+      } else {
+        remove_pins(*repo, random);
+      }
+      scheduler.finished(i);
+    });
+  }
+  scheduler.run();
+}
+
+TEST(CollectRace, AnAcceptedBackupIsWholeWhateverTheOrder) {
+  size_t accepted = 0;
+  int conflicts = 0, deaths = 0;
+  uint64_t removed = 0;
+  for (uint32_t seed = 1; seed <= 60 && !testing::Test::HasFailure(); ++seed) {
+    World world;
+    simulate(world, seed);
+    expect_whole(world, seed);
+    for (const store::Key& pin : world.t.names("pins/"))
+      ASSERT_TRUE(store::remove_one(*world.t.mem, {}, pin));
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(collect(*world.t.repo, {}, {.grace = Seconds(0)}));
+    expect_whole(world, seed);
+    accepted += world.accepted.size();
+    conflicts += world.conflicts;
+    deaths += world.deaths;
+    removed += world.removed;
+  }
+  // What makes the test worth running has happened.
+  EXPECT_GT(accepted, 100u);
+  EXPECT_GT(conflicts, 20);
+  EXPECT_GT(deaths, 5);
+  EXPECT_GT(removed, 50u);
+}
+
+// A writer sleeps before each call of its commit in turn, while its parent expires and a whole collection, or
+// two, runs: its pin stands, or somebody took it for dead.
+TEST(CollectRace, AWriterSleepsBeforeEachOfItsCalls) {
+  class Hooked : public store::Forward {
+   public:
+    using Forward::Forward;
+    int calls = 0, at = 0;
+    std::function<void()> what;
+    void hook() {
+      if (++calls == at) what();
+    }
+    Result<> put(const Context& c, const store::Key& k, store::Body b, const store::PutOptions& o) override {
+      hook();
+      return Forward::put(c, k, b, o);
+    }
+    Result<uint64_t> get(const Context& c, const store::Key& k, store::Range r,
+                         const store::Sink& s) override {
+      hook();
+      return Forward::get(c, k, r, s);
+    }
+    Result<store::ObjectInfo> head(const Context& c, const store::Key& k) override {
+      hook();
+      return Forward::head(c, k);
+    }
+    Result<store::ListPage> list(const Context& c, const std::string& p, const std::string& t,
+                                 size_t m) override {
+      hook();
+      return Forward::list(c, p, t, m);
+    }
+  };
+  int failed = 0, succeeded = 0;
+  for (bool pin_stands : {true, false}) {
+    for (int at = 1;; ++at) {
+      TestRepository t(Encryption::kNone);
+      auto parent = TestWriter::begin(t.repo);
+      const PackId old = *parent->write_pack();
+      ASSERT_TRUE(parent->commit("parent", {old}));
+      auto hooked = std::make_shared<Hooked>(t.mem);
+      auto repo = t.open(hooked);
+      auto writer = TestWriter::begin(*repo);
+      auto read = load_manifest(**repo, {}, "app", "parent");
+      ASSERT_TRUE(read);
+      hooked->calls = 0;
+      hooked->at = at;
+      hooked->what = [&] {
+        ASSERT_TRUE(store::remove_one(*t.mem, {}, manifest_key("app", "parent")));
+        if (!pin_stands) {
+          ASSERT_TRUE(store::remove_one(*t.mem, {}, pin_key(writer->pin.writer())));
+        }
+        for (int i = 0; i < 3; ++i) ASSERT_TRUE(collect(*t.repo, {}, {.grace = Seconds(0)}));
+      };
+      auto own = writer->write_pack();
+      ASSERT_TRUE(own);
+      auto done = writer->commit("child", {old, *own});
+      const bool slept = hooked->calls >= at;
+      for (int i = 0; i < 3; ++i) ASSERT_TRUE(collect(*t.repo, {}, {.grace = Seconds(0)}));
+      if (done) {
+        ++succeeded;
+        EXPECT_TRUE(pack_is_there(*t.mem, old)) << "before call " << at;
+        EXPECT_TRUE(pack_is_there(*t.mem, *own)) << "before call " << at;
+      } else {
+        ++failed;
+        EXPECT_EQ(done.error().code, Code::kConflict) << done.error().describe();
+        EXPECT_FALSE(*store::exists(*t.mem, {}, manifest_key("app", "child"))) << "before call " << at;
+      }
+      if (!slept) break;
+    }
+  }
+  EXPECT_GT(failed, 5);
+  EXPECT_GT(succeeded, 2);
+}
+
+}  // namespace
+}  // namespace varve::repo

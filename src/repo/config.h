@@ -1,0 +1,14 @@
+// The text of varve.json (docs/format/README.md).
+#pragma once
+
+#include "repo/repository.h"
+
+namespace varve::repo {
+
+std::string encode_config(const Config& config);
+// kDamaged; kUnsupported for a newer format or an unknown feature needed to read.
+Result<Config> decode_config(std::string_view text);
+// What each key object is bound to.
+crypto::Digest config_digest(std::string_view text);
+
+}  // namespace varve::repo
