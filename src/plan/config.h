@@ -1,0 +1,46 @@
+// varve.toml: repositories, sources and plans. Reads text; opens nothing else.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "plan/retention.h"
+
+namespace varve::plan {
+
+struct RepositoryConfig {
+  std::string name, url;
+  std::string encryption = "passphrase";  // or "none"
+  std::string passphrase_file, passphrase_command, key_file, key_command;
+  uint64_t limit_rate = 0;
+};
+struct Objectives {
+  std::optional<Seconds> rpo, rto, window;
+};
+struct PlanConfig {
+  std::string name;
+  Objectives objectives;
+  std::map<std::string, std::string> schedule;  // full, differential, incremental, log: as written
+  Retention retention;                          // window from objectives when not given itself
+};
+struct SourceConfig {
+  std::string name, engine, address;  // address: "sqlite:/srv/app.db" from `path`
+  std::vector<std::string> repositories;
+  std::string plan;
+  std::map<std::string, std::string> settings;  // connection, data_directory, …
+};
+struct Configuration {
+  std::string path;  // where it came from; empty: none
+  std::map<std::string, RepositoryConfig> repositories;
+  std::map<std::string, SourceConfig> sources;
+  std::map<std::string, PlanConfig> plans;
+};
+
+// kUsage names file, line and the nearest known word for an unknown key; references between sections are
+// checked.
+Result<Configuration> parse_configuration(const std::string& text, const std::string& path);
+
+}  // namespace varve::plan
