@@ -1,0 +1,300 @@
+#include "backup/follow.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <map>
+#include <thread>
+
+#include "backup/log_replay.h"
+#include "base/log.h"
+#include "crypto/crypto.h"
+#include "engine/sqlite/follower.h"
+#include "repo/lease.h"
+
+namespace varve::backup {
+
+namespace sqlite = engine::sqlite;
+
+namespace {
+
+constexpr auto kLease = std::chrono::seconds(60);
+constexpr auto kRenew = std::chrono::seconds(15);
+constexpr auto kMark = std::chrono::seconds(5);
+constexpr auto kPoll = std::chrono::milliseconds(500);
+constexpr auto kDrain = std::chrono::seconds(30);
+constexpr auto kPutTime = std::chrono::seconds(60);
+constexpr size_t kFold = 64;  // pieces folded into one, and such folds into the next
+constexpr uint64_t kFoldBytes = 24u << 20;
+
+// Folds pieces behind the follower's back, so that a restore need not read every second by itself.
+class Folder {
+ public:
+  Folder(repo::RepositoryPtr repo, const repo::WriterId& writer)
+      : repo_(repo), writer_(std::move(repo), writer) {}
+  ~Folder() { thread_ = {}; }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  void added(const PieceName& piece) {
+    if (levels_.empty()) levels_.emplace_back();
+    levels_[0].push_back(piece);
+    if (levels_[0].size() < kFold || busy_) return;
+    std::vector<PieceName> batch = std::exchange(levels_[0], {});
+    busy_ = true;
+    thread_ = std::jthread([this, batch = std::move(batch)](std::stop_token stop) {
+      Context ctx;
+      ctx.stop = stop;
+      fold(ctx, 0, batch);
+      busy_ = false;
+    });
+  }
+  void reset() {
+    thread_ = {};
+    levels_.clear();
+  }
+
+ private:
+  // A fold that fails costs speed, never data: the pieces stay.
+  void fold(const Context& ctx, size_t level, const std::vector<PieceName>& batch) {
+    auto merged = merge_pieces(repo_, ctx, batch, writer_, kFoldBytes);
+    if (!merged || !*merged) {
+      if (!merged && merged.error().code != Code::kInterrupted && merged.error().code != Code::kExists)
+        log::warn("pieces of the log were not folded: {}", merged.error().describe());
+      return;
+    }
+    const std::string key(batch.front().key.substr(0, batch.front().key.rfind('/') + 1));
+    const auto name = repo::log_piece_key("x", "x", batch.front().first, batch.back().last);
+    auto info = repo_->store().head(ctx, key + std::string(repo::last_segment(name)));
+    if (!info) return;
+    if (above_.size() <= level) above_.resize(level + 1);
+    above_[level].push_back({info->key, batch.front().first, batch.back().last, info->size});
+    if (above_[level].size() == kFold) {
+      const auto next = std::exchange(above_[level], {});
+      fold(ctx, level + 1, next);
+    }
+  }
+
+  const repo::RepositoryPtr repo_;
+  repo::LogWriter writer_;
+  std::vector<std::vector<PieceName>> levels_;
+  std::vector<std::vector<PieceName>> above_;  // touched by the thread alone, one at a time
+  std::atomic<bool> busy_{false};
+  std::jthread thread_;
+};
+
+class FollowRun {
+ public:
+  FollowRun(repo::RepositoryPtr repo, const Context& ctx, const Source& source, const FollowOptions& options,
+            const std::function<void(const FollowStatus&)>& report)
+      : repo_(repo),
+        ctx_(ctx),
+        source_(source),
+        options_(options),
+        report_(report),
+        writer_id_{random_writer()},
+        writer_(repo, writer_id_),
+        folder_(repo, random_writer()) {}
+
+  Result<FollowStatus> run() {
+    TRY_ASSIGN(auto spec, sqlite::parse_source(source_.address));
+    TRY_ASSIGN(auto lease, repo::Lease::take(repo_, ctx_, source_.name, "follow", kLease));
+    lease_.emplace(std::move(lease));
+    auto result = follow(spec);
+    // The lease goes also when we were stopped.
+    const Context last = Context{}.with_deadline(std::chrono::seconds(10));
+    if (result) (void)mark(last, true);
+    if (auto r = lease_->release(last); !r)
+      log::warn("the lease could not be released: {}", r.error().describe());
+    if (!result) return fail(result.error());
+    return status_;
+  }
+
+ private:
+  static repo::WriterId random_writer() {
+    repo::WriterId id;
+    crypto::random_bytes(id.bytes);
+    return id;
+  }
+
+  Result<> follow(const sqlite::SourceSpec& spec) {
+    sqlite::FollowOptions follow_options;
+    follow_options.batch = options_.batch;
+    TRY_ASSIGN(follower_, sqlite::Follower::open(ctx_, spec, follow_options));
+    TRY_OK(begin("following begins"));
+    const Timestamp begun = now();
+    while (true) {
+      auto polled = follower_->poll(ctx_, kPoll);
+      if (!polled && polled.error().code == Code::kInterrupted) break;
+      if (!polled) return fail(polled.error());
+      TRY_OK(store_batch(polled->batch));
+      status_.covered_until = std::max(status_.covered_until, polled->covered_until);
+      if (polled->base_needed) {
+        TRY_OK(begin(polled->reason));
+      } else if (options_.once && polled->batch.set.commits.empty() && polled->covered_until >= begun) {
+        break;
+      }
+      TRY_OK(keep_alive());
+    }
+    if (ctx_.stop.stop_requested()) TRY_OK(drain());
+    return {};
+  }
+
+  // What was committed before we were asked to stop is stored before we do.
+  Result<> drain() {
+    const Timestamp asked = now();
+    const Context last = Context{}.with_deadline(kDrain);
+    while (last.check()) {
+      auto polled = follower_->poll(last, std::chrono::milliseconds(100));
+      if (!polled) return fail(polled.error());
+      TRY_OK(store_batch(polled->batch));
+      status_.covered_until = std::max(status_.covered_until, polled->covered_until);
+      if (polled->base_needed || (polled->batch.set.commits.empty() && status_.covered_until >= asked)) break;
+    }
+    return {};
+  }
+
+  // Goes on where the stored log ends, or lays a new base.
+  Result<> begin(const std::string& reason) {
+    TRY_ASSIGN(SourceState state, load_source(*repo_, ctx_, source_.name));
+    std::optional<sqlite::CaptureData> after;
+    uint64_t last = status_.txn;
+    for (const EpochLog& e : state.epochs) {
+      if (!e.pieces.empty()) last = std::max(last, e.pieces.back().last);
+      last = std::max(last, e.last_txn);
+    }
+    if (epoch_.empty() && !state.epochs.empty() && !state.epochs.back().gap) {
+      TRY_ASSIGN(after, end_of(state, state.epochs.back()));
+      if (after) epoch_ = state.epochs.back().epoch;
+    }
+    TRY_ASSIGN(auto capture, follower_->begin(ctx_, after, last + 1));
+    if (!capture) {
+      status_.txn = last;
+      report(fmt::format("going on after txn:{}", last));
+      return {};
+    }
+    folder_.reset();
+    epoch_ = repo::new_backup_id(now(), "log");
+    Progress progress;
+    report(fmt::format("{}: laying a base", reason));
+    TRY_ASSIGN(repo::Manifest m,
+               store_capture(repo_, ctx_, source_, *capture, epoch_, options_.backup, progress));
+    status_.txn = last + 1;
+    status_.covered_until = std::max(status_.covered_until, m.moment);
+    ++status_.bases;
+    status_.bytes += m.stored;
+    report(fmt::format("base {} laid: {}", m.id, m.type));
+    return {};
+  }
+
+  // Where each database stood at the end of the stored log; nullopt when the log does not say.
+  Result<std::optional<sqlite::CaptureData>> end_of(const SourceState& state, const EpochLog& log) {
+    const repo::Manifest* base = nullptr;
+    for (const auto& m : state.backups.manifests) {
+      if (m.epoch == log.epoch && anchor_of(m)) base = &m;
+    }
+    if (!base) return std::nullopt;
+    TRY_ASSIGN(sqlite::CaptureData data, sqlite::decode_capture_data(base->engine_data));
+    TRY_ASSIGN(auto path, path_through(log.pieces, *data.txn, log.last_txn));
+    for (const PieceName& name : path) {
+      TRY_ASSIGN(OpenPiece piece, open_piece(repo_, ctx_, name));
+      for (const sqlite::Commit& c : piece.set.commits) {
+        for (auto& db : data.databases) {
+          if (db.name != piece.set.databases[c.database].name) continue;
+          db.wal = c.wal;
+          db.pages = c.pages_after;
+        }
+      }
+    }
+    data.txn = log.last_txn;
+    return std::optional(std::move(data));
+  }
+
+  // A put under way is ended, not cut, when we are asked to stop; only a store that does not answer is left.
+  Result<> store_batch(const sqlite::Batch& batch) {
+    if (batch.set.commits.empty()) return {};
+    const repo::LogPieceHead head{
+        source_.name,        epoch_, batch.set.first_txn,      batch.set.last_txn, batch.set.first_time,
+        batch.set.last_time, false,  sqlite::encode(batch.set)};
+    const auto give_up = SteadyClock::now() + options_.patience;
+    for (auto pause = std::chrono::milliseconds(200);;
+         pause = std::min(pause * 2, std::chrono::milliseconds(5000))) {
+      auto size = writer_.write(Context{}.with_deadline(kPutTime), head, batch.slots);
+      if (size) {
+        status_.bytes += *size;
+        folder_.added(
+            {repo::log_piece_key(source_.name, epoch_, head.first, head.last), head.first, head.last, *size});
+        break;
+      }
+      if (size.error().code == Code::kExists)
+        return fail(Code::kConflict, fmt::format("another follower of {} is writing its log", source_.name),
+                    "stop the other one; `varve status` names its host");
+      if (size.error().retry == Retry::kNever || SteadyClock::now() > give_up) return fail(size.error());
+      report("the repository cannot be reached: " + size.error().describe());
+      TRY_OK(ctx_.sleep(pause));
+    }
+    ++status_.pieces;
+    status_.commits += batch.set.commits.size();
+    status_.txn = batch.set.last_txn;
+    status_.covered_until = std::max(status_.covered_until, batch.set.last_time);
+    last_mark_ = SteadyClock::now();
+    report("");
+    return {};
+  }
+
+  Result<> keep_alive() {
+    const auto at = SteadyClock::now();
+    if (at - last_renewal_ > kRenew) {
+      if (auto r = lease_->renew(ctx_); !r && r.error().code == Code::kConflict) return r;
+      last_renewal_ = at;
+    }
+    if (at - last_mark_ > kMark) {
+      last_mark_ = at;
+      // The next one says the same and more.
+      if (auto r = mark(ctx_, false); !r) log::debug("no mark: {}", r.error().describe());
+    }
+    return {};
+  }
+
+  Result<> mark(const Context& ctx, bool ended) {
+    if (epoch_.empty() || status_.covered_until <= marked_until_) return {};
+    TRY_OK(
+        repo::put_log_mark(*repo_, ctx, source_.name, {epoch_, status_.txn, status_.covered_until, ended}));
+    const auto key = repo::log_mark_key(source_.name, epoch_, status_.covered_until);
+    if (!marked_.empty()) TRY_OK(store::remove_one(repo_->store(), ctx, marked_));
+    marked_ = key;
+    marked_until_ = status_.covered_until;
+    report("");
+    return {};
+  }
+
+  void report(const std::string& message) {
+    status_.message = message;
+    if (report_) report_(status_);
+  }
+
+  const repo::RepositoryPtr repo_;
+  const Context& ctx_;
+  const Source& source_;
+  const FollowOptions& options_;
+  const std::function<void(const FollowStatus&)>& report_;
+  const repo::WriterId writer_id_;
+  repo::LogWriter writer_;
+  Folder folder_;
+  std::optional<repo::Lease> lease_;
+  std::unique_ptr<sqlite::Follower> follower_;
+  std::string epoch_;
+  FollowStatus status_;
+  SteadyClock::time_point last_renewal_ = SteadyClock::now(), last_mark_ = SteadyClock::now();
+  std::string marked_;
+  Timestamp marked_until_ = {};
+};
+
+}  // namespace
+
+Result<FollowStatus> follow(repo::RepositoryPtr repo, const Context& ctx, const Source& source,
+                            const FollowOptions& options,
+                            const std::function<void(const FollowStatus&)>& report) {
+  return FollowRun(std::move(repo), ctx, source, options, report).run();
+}
+
+}  // namespace varve::backup

@@ -1,0 +1,61 @@
+// Bringing it back.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backup/point.h"
+#include "base/progress.h"
+
+namespace varve::backup {
+
+struct RestoreOptions {
+  std::string target;  // one database: a file (or an existing folder to put it in); several: a folder
+  Point point;
+  std::optional<std::string> backup;
+  bool force = false;  // replace an existing file; it is kept beside as "<name>.before-restore-<time>"
+  std::vector<std::string> databases;  // of a source with several: only these
+  unsigned workers = 0;
+};
+
+struct RestoreReport {
+  std::string source, backup, target, point;  // point: the position restored, "txn:42"
+  Timestamp moment = {};
+  uint64_t files = 0, bytes = 0, fetched = 0;
+  uint64_t commits = 0;  // replayed from the log
+  double seconds = 0;
+  std::vector<std::string> kept;  // what was moved aside
+  std::vector<std::string> notes;
+};
+
+// The target appears whole, under its name, or not at all. kConflict: it exists (without force), or is open
+// in another process. kDamaged: a needed object is damaged or missing; nothing is left behind. Every page is
+// authenticated, and the restored database's header and size are checked before it gets its name.
+Result<RestoreReport> run_restore(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
+                                  const RestoreOptions& options, Progress& progress);
+
+struct TableOptions {
+  std::vector<std::string> tables;  // "orders", or "app.db:orders" where a source has several databases
+  std::string target;               // a new file, or …
+  std::string into;                 // … a live database
+  std::string as;
+  Point point;
+  std::optional<std::string> backup;
+};
+struct TableReport {
+  struct Table {
+    std::string name;
+    uint64_t rows;
+  };
+  std::vector<Table> tables;
+  std::string source, backup, target, point;
+  Timestamp moment = {};
+  uint64_t fetched = 0;
+  double seconds = 0;
+  std::vector<std::string> notes;
+};
+Result<TableReport> restore_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
+                                   const TableOptions& options, Progress& progress);
+
+}  // namespace varve::backup

@@ -1,0 +1,28 @@
+// A source as the layers above name it, joined with its engine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/context.h"
+#include "engine/engine.h"
+
+namespace varve::backup {
+
+// What a person names: "sqlite:app.db", or a name whose address the configuration gives.
+struct Source {
+  std::string name;     // as it stands in the repository
+  std::string address;  // "sqlite:/srv/app/app.db"
+  std::string engine;   // "sqlite"
+};
+
+// From an address: checks the scheme, makes paths absolute, and derives the name for the repository: the
+// file's stem and eight hexadecimal digits of the absolute address ("app-3f9a1c04"). kUsage for an unknown
+// engine.
+Result<Source> source_from_address(const std::string& address);
+bool is_address(const std::string& text);  // has an engine's scheme
+
+// Findings before any backup: engine's probe.
+Result<std::vector<engine::Problem>> probe(const Context& ctx, const Source& source);
+
+}  // namespace varve::backup
