@@ -1,0 +1,195 @@
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "cli/commands/commands.h"
+#include "cli/json.h"
+#include "cli/session.h"
+#include "cli/words.h"
+#include "repo/lease.h"
+#include "repo/probe.h"
+
+namespace varve::cli {
+namespace {
+
+using Severity = engine::Problem::Severity;
+
+// Collects what is found; `worst` is the exit status of the gravest error.
+class Findings {
+ public:
+  void note(const std::string& about, std::string what, std::string mend = {}) {
+    add(about, {Severity::kNote, std::move(what), std::move(mend)});
+  }
+  void warn(const std::string& about, std::string what, std::string mend) {
+    add(about, {Severity::kWarning, std::move(what), std::move(mend)});
+  }
+  void error(const std::string& about, const Error& e) {
+    add(about, {Severity::kError, e.describe(), e.hint}, e.code);
+  }
+  void add(const std::string& about, engine::Problem problem, Code code = Code::kDatabase) {
+    // Damage first, then what keeps the work from being done at all.
+    if (problem.severity == Severity::kError && (worst_ == 0 || code == Code::kDamaged))
+      worst_ = exit_code(code);
+    all_.push_back({about, std::move(problem)});
+  }
+  const std::vector<Finding>& all() const { return all_; }
+  int worst() const { return worst_; }
+
+ private:
+  std::vector<Finding> all_;
+  int worst_ = 0;
+};
+
+void check_repository(Session& session, const repo::Repository& repo, Findings& findings) {
+  const auto honoured = repo::probe_create_only(session.ctx(), repo.store());
+  if (!honoured) {
+    findings.error("store", honoured.error());
+  } else if (!*honoured) {
+    findings.warn(
+        "store",
+        "objects are replaced although that was refused: two writers at one instant may harm each other",
+        "let only one host write to this repository");
+  } else {
+    findings.note("store", fmt::format("{} answers, and takes new objects", repo.store().describe()));
+  }
+  if (const auto may = repo.check_may_write(); !may) findings.error("repository", may.error());
+  if (!repo.encrypted())
+    findings.warn("repository", "it is not encrypted: whoever reads the store reads the data",
+                  "make an encrypted one: varve init");
+  const auto keys =
+      repo.encrypted() ? repo.list_keys(session.ctx()) : std::vector<repo::Repository::KeyInfo>{};
+  if (!keys) findings.error("repository", keys.error());
+}
+
+void check_follower(Session& session, const repo::Repository& repo, const std::string& source,
+                    Findings& findings) {
+  const auto lease = repo::current_lease(repo, session.ctx(), source);
+  if (!lease) return findings.error(source, lease.error());
+  if (!*lease) return;
+  const repo::LeaseInfo& l = **lease;
+  const bool dead = os::liveness(l.process) == os::Liveness::kDead;
+  if (!dead && l.expires > now()) return;
+  // Released leases are gone or expired as of their release; one that ran out by itself belonged to someone
+  // who fell.
+  if (dead || now() - l.expires > std::chrono::minutes(1))
+    findings.note(source, fmt::format("the last follower ({}) is not at work any more", printable(l.holder)),
+                  fmt::format("varve log follow {}", shell_words({source})));
+}
+
+void check_stored(Session& session, const repo::Repository& repo, const std::string& source,
+                  const plan::Configuration& config, Findings& findings) {
+  const auto state = backup::load_source(repo, session.ctx(), source);
+  if (!state) return findings.error(source, state.error());
+  for (const auto& u : state->backups.unreadable)
+    findings.error(source,
+                   Error{Code::kDamaged, fmt::format("{} cannot be read: {}", u.key, u.error.describe()),
+                         "varve verify tells what is still restorable"});
+  for (const auto& e : state->epochs) {
+    if (e.gap)
+      findings.add(
+          source,
+          {Severity::kError, fmt::format("the log from {} has a gap after txn:{}", e.epoch, e.gap_after),
+           "take a new backup: varve backup " + shell_words({source})},
+          Code::kIncomplete);
+  }
+  const SourceStatus status = assess(*state, {});
+  if (!status.recoverable_to) {
+    findings.warn(source, "there is no backup that can be restored", "varve backup " + shell_words({source}));
+    return;
+  }
+  findings.note(source, fmt::format("recoverable to {} ({})", to_local(*status.recoverable_to),
+                                    to_ago(*status.recoverable_to, now())));
+  if (!state->epochs.empty() && !status.following) check_follower(session, repo, source, findings);
+  const auto known = config.sources.find(source);
+  if (known == config.sources.end() || known->second.plan.empty()) return;
+  const auto& rpo = config.plans.at(known->second.plan).objectives.rpo;
+  if (rpo && now() - *status.recoverable_to > *rpo)
+    findings.warn(
+        source,
+        fmt::format("the plan promises to lose at most {}; what was committed after {} would be lost",
+                    to_human(*rpo), to_local(*status.recoverable_to)),
+        fmt::format("follow its log: varve log follow {}", shell_words({source})));
+}
+
+void check_live(Session& session, const repo::Repository* repo, const std::string& text, Findings& findings) {
+  const auto source = session.live_source(repo, text);
+  if (!source) return findings.error(text.empty() ? "source" : text, source.error());
+  const auto problems = backup::probe(session.ctx(), *source);
+  if (!problems) return findings.error(source->name, problems.error());
+  for (const auto& p : *problems) findings.add(source->name, p);
+  const bool fine = std::none_of(problems->begin(), problems->end(),
+                                 [](const engine::Problem& p) { return p.severity == Severity::kError; });
+  if (fine) findings.note(source->name, fmt::format("{} can be backed up", printable(source->address)));
+}
+
+// Sources to look at: the one named; else those of the configuration and those in the repository.
+std::vector<std::string> sources_to_check(const std::string& text, const plan::Configuration& config,
+                                          const std::vector<std::string>& stored) {
+  if (!text.empty()) return {text};
+  std::vector<std::string> out = stored;
+  for (const auto& [name, source] : config.sources)
+    if (std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
+  return out;
+}
+
+std::string text_of(const Findings& findings, const Style& style) {
+  std::string out;
+  for (const auto& [about, p] : findings.all()) {
+    const std::string mark = p.severity == Severity::kNote      ? style.green("ok     ")
+                             : p.severity == Severity::kWarning ? style.yellow("warning")
+                                                                : style.red("problem");
+    out += fmt::format("{}  {}: {}\n",
+                       p.severity == Severity::kNote && !p.mend.empty() ? style.dim("note   ") : mark,
+                       printable(about), printable(p.what));
+    if (!p.mend.empty()) out += fmt::format("         {}\n", style.dim("mend: ") + printable(p.mend));
+  }
+  return out;
+}
+
+Result<int> run(Session& session, const std::string& text) {
+  TRY_ASSIGN(const plan::Configuration* config, session.configuration());
+  Findings findings;
+  auto repo = session.open(text, Session::Access::kWrite);
+  std::vector<std::string> stored;
+  if (!repo) {
+    if (repo.error().code == Code::kInterrupted) return fail(std::move(repo).error());
+    findings.error("repository", repo.error());
+  } else {
+    check_repository(session, **repo, findings);
+    auto names = repo::list_sources(**repo, session.ctx());
+    if (names)
+      stored = std::move(*names);
+    else
+      findings.error("repository", names.error());
+  }
+  const repo::Repository* opened = repo ? repo->get() : nullptr;
+  for (const auto& name : sources_to_check(text, *config, stored)) {
+    TRY_OK(session.ctx().check());
+    check_live(session, opened, name, findings);
+    if (!opened) continue;
+    if (const auto known = session.stored_source(*opened, name))
+      check_stored(session, *opened, *known, *config, findings);
+    else if (known.error().code == Code::kNotFound)
+      findings.note(name, "no backup yet", "varve backup " + shell_words({name}));
+    else
+      findings.error(name, known.error());
+  }
+  session.out().object(json_check(findings.all()));
+  session.out().text(text_of(findings, session.out().style()));
+  return findings.worst();
+}
+
+}  // namespace
+
+void declare_check(Command root) {
+  auto source = std::make_shared<std::string>();
+  root.command("check", "everything that would make a backup or restore fail, each with its mend",
+               "Opens the repository, writes and removes a probe, looks at each database and at what can be "
+               "recovered. "
+               "Ends with 0 when there are only notes and warnings.")
+      .positional("SOURCE", *source, kOneSourceHelp)
+      .example("varve check app.db", "one database and the repository")
+      .action([source](Session& s) { return run(s, *source); });
+}
+
+}  // namespace varve::cli

@@ -1,0 +1,184 @@
+#include "backup/restore.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "cli/commands/commands.h"
+#include "cli/json.h"
+#include "cli/session.h"
+#include "cli/values.h"
+#include "cli/words.h"
+
+namespace varve::cli {
+namespace {
+
+struct Options {
+  std::string source, target, to, backup, into, as;
+  std::vector<std::string> tables, databases;
+  std::optional<uint32_t> workers;
+  bool force = false, dry_run = false;
+};
+
+Result<> check_options(const Session& session, const Options& o) {
+  const bool tables = !o.tables.empty();
+  if (!o.target.empty() && !o.into.empty())
+    return fail(Code::kUsage, "--target and --into exclude each other",
+                "--target FILE makes a new database, --into FILE adds to one");
+  if (tables && o.target.empty() && o.into.empty() && !o.dry_run)
+    return fail(Code::kUsage, "where shall the table go?",
+                fmt::format("into a new file: {}\nor beside the live one: {}",
+                            session.typed("--target restored.db"), session.typed("--into app.db --as NAME")));
+  if (!tables && !o.into.empty()) return fail(Code::kUsage, "--into takes tables: name them by --table NAME");
+  if (!tables && !o.as.empty())
+    return fail(Code::kUsage, "--as names a table: give the one to restore by --table NAME");
+  if (!o.as.empty() && o.tables.size() > 1) return fail(Code::kUsage, "--as is for one --table");
+  if (tables && o.force)
+    return fail(Code::kUsage, "--force does not go with --table: tables never replace anything");
+  if (tables && !o.databases.empty())
+    return fail(Code::kUsage, "--database does not go with --table",
+                "name the database before the table: --table app.db:orders");
+  if (!tables && o.target.empty() && !o.dry_run)
+    return fail(Code::kUsage, "where to?", session.typed("--target restored.db"));
+  return {};
+}
+
+// What every restore begins with: the source, the backup if one is named, the point.
+struct Chosen {
+  repo::RepositoryPtr repo;
+  std::string source;
+  std::optional<std::string> backup;
+  backup::Point point;
+};
+
+Result<Chosen> choose(Session& session, const Options& o) {
+  Chosen out;
+  // A point that cannot be read is told before any key is asked for.
+  const std::string to = o.to.empty() ? (o.backup.empty() ? "latest" : "end") : o.to;
+  TRY_ASSIGN(out.point, backup::parse_point(to, now()));
+  TRY_ASSIGN(out.repo, session.open(o.source, Session::Access::kWrite));
+  TRY_ASSIGN(out.source, session.stored_source(*out.repo, o.source));
+  if (!o.backup.empty()) {
+    TRY_ASSIGN(out.backup, session.stored_backup(*out.repo, out.source, o.backup));
+  }
+  return out;
+}
+
+Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) {
+  TRY_ASSIGN(const auto state, backup::load_source(*chosen.repo, session.ctx(), chosen.source));
+  TRY_ASSIGN(const auto target,
+             backup::find_target(*chosen.repo, session.ctx(), state, chosen.point, chosen.backup));
+  RestorePlan plan;
+  plan.source = chosen.source;
+  plan.backup = target.base.id;
+  plan.type = target.base.type;
+  plan.target = o.target.empty() ? o.into : o.target;
+  plan.point = target.position;
+  plan.moment = target.moment;
+  plan.files = target.base.files;
+  plan.bytes = target.base.size;
+  plan.pieces = target.pieces.size();
+  for (const auto& p : target.pieces) plan.log_bytes += p.size;
+  plan.tables = o.tables;
+  session.out().object(json_restore(plan));
+  session.out().line(fmt::format("would restore {} as of {} ({})", printable(plan.source),
+                                 to_local(plan.moment), printable(plan.point)));
+  session.out().line(fmt::format("  from backup {} ({}, {} in {})", plan.backup, plan.type,
+                                 human_size(plan.bytes), counted(plan.files, "file", "files")));
+  if (plan.pieces > 0)
+    session.out().line(fmt::format("  and {} of the log ({})", counted(plan.pieces, "piece", "pieces"),
+                                   human_size(plan.log_bytes)));
+  for (const auto& t : plan.tables) session.out().line(fmt::format("  only the table {}", printable(t)));
+  return 0;
+}
+
+Result<int> tables(Session& session, const Options& o, const Chosen& chosen) {
+  backup::TableOptions options;
+  options.tables = o.tables;
+  options.target = o.target;
+  options.into = o.into;
+  options.as = o.as;
+  options.point = chosen.point;
+  options.backup = chosen.backup;
+  Progress progress;
+  auto report = [&] {
+    const ProgressDisplay display(progress, session.progress_mode());
+    return backup::restore_tables(chosen.repo, session.ctx(), chosen.source, options, progress);
+  }();
+  if (!report) {
+    session.record(*chosen.repo, "restore-table", chosen.source, "", "failed", report.error().describe());
+    return fail(std::move(report).error());
+  }
+  session.record(*chosen.repo, "restore-table", chosen.source, report->backup, "done",
+                 measured_detail({report->fetched, report->seconds}));
+  session.out().object(json_restore(*report));
+  session.out().line(restored(*report, now()));
+  for (const auto& n : report->notes) log::warn("{}", n);
+  return 0;
+}
+
+Result<int> whole(Session& session, const Options& o, const Chosen& chosen) {
+  backup::RestoreOptions options;
+  options.target = o.target;
+  options.point = chosen.point;
+  options.backup = chosen.backup;
+  options.force = o.force;
+  options.databases = o.databases;
+  TRY_ASSIGN(options.workers, number_within("--workers", o.workers.value_or(0), 0, 64));
+  Progress progress;
+  auto report = [&] {
+    const ProgressDisplay display(progress, session.progress_mode());
+    return backup::run_restore(chosen.repo, session.ctx(), chosen.source, options, progress);
+  }();
+  if (!report) {
+    session.record(*chosen.repo, "restore", chosen.source, "", "failed", report.error().describe());
+    return fail(std::move(report).error());
+  }
+  session.record(*chosen.repo, "restore", chosen.source, report->backup, "done",
+                 measured_detail({report->bytes, report->seconds}));
+  session.out().object(json_restore(*report));
+  session.out().line(restored(*report, now()));
+  for (const auto& k : report->kept) session.out().line("  what was there is kept as " + printable(k));
+  for (const auto& n : report->notes) log::warn("{}", n);
+  return 0;
+}
+
+Result<int> run(Session& session, const Options& o) {
+  TRY_OK(check_options(session, o));
+  TRY_ASSIGN(const Chosen chosen, choose(session, o));
+  if (o.dry_run) return plan_only(session, o, chosen);
+  return o.tables.empty() ? whole(session, o, chosen) : tables(session, o, chosen);
+}
+
+}  // namespace
+
+void declare_restore(Command root) {
+  auto o = std::make_shared<Options>();
+  root.command(
+          "restore", "bring it back: a whole source, or tables, as of any covered moment",
+          "POINT is latest, end (of the backup named by --backup), a time such as 2026-11-23T14:32:05Z or "
+          "\"5 "
+          "minutes ago\", txn:N (the state after that transaction) or before:N (just before it). The target "
+          "appears whole, under its name, or not at all.")
+      .positional("SOURCE", o->source, kSourceHelp)
+      .option("--target", o->target, "PATH",
+              "The new file; for several databases, or to keep its name, a folder")
+      .option("--to", o->to, "POINT", "The moment (latest; with --backup: end)")
+      .option("--backup", o->backup, "BACKUP", "Use this backup: an id, the beginning of one, or \"latest\"")
+      .option("--table", o->tables, "NAME", "Only this table, with its indexes and triggers")
+      .option("--into", o->into, "FILE", "With --table: put it into this live database, beside what is there")
+      .option("--as", o->as, "NAME", "With --table: under this name")
+      .option("--database", o->databases, "NAME", "Of a source with several databases: only this one")
+      .flag("--force", o->force, "Replace the target; what was there is kept beside it")
+      .flag("--dry-run", o->dry_run, "Only tell what would be used")
+      .option("--workers", o->workers, "N", "Threads (as many as cores, at most 8)")
+      .example("varve restore app.db --target restored.db", "the latest state, as a new file")
+      .example("varve restore app.db --to end --backup latest --target app.db --force",
+               "over the damaged file, which is kept beside")
+      .example("varve restore app.db --table orders --into app.db --as orders_before",
+               "one table, beside the live one under a new name")
+      .example("varve restore app.db --dry-run", "what a restore would use, without doing it")
+      .action([o](Session& s) { return run(s, *o); });
+}
+
+}  // namespace varve::cli

@@ -1,0 +1,83 @@
+// One run of the program: what the command line, the environment and the configuration together mean.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backup/source.h"
+#include "base/context.h"
+#include "cli/globals.h"
+#include "cli/output.h"
+#include "cli/progress_display.h"
+#include "cli/secrets.h"
+#include "plan/config.h"
+#include "repo/events.h"
+#include "repo/repository.h"
+#include "store/store.h"
+
+namespace varve::cli {
+
+// Where a repository is, and what the configuration says about it (null: it was given by address).
+struct RepositoryPlace {
+  std::string url;
+  const plan::RepositoryConfig* config = nullptr;
+};
+
+class Session {
+ public:
+  // `arguments` as typed, for hints that repeat them.
+  Session(Globals globals, Context ctx, const Output& out, crypto::SecretText environment_passphrase,
+          std::vector<std::string> arguments);
+
+  const Context& ctx() const { return ctx_; }
+  const Output& out() const { return out_; }
+  const Globals& globals() const { return globals_; }
+  ProgressDisplay::Mode progress_mode() const;
+  // The command line as typed, quoted for a shell, and more words.
+  std::string typed(const std::string& more = {}) const;
+
+  // --config, $VARVE_CONFIG, ./varve.toml, /etc/varve/varve.toml; an empty one when there is none. Read once.
+  Result<const plan::Configuration*> configuration();
+
+  // `source` (as typed, may be empty) helps to choose: the configuration names a source's repositories.
+  Result<RepositoryPlace> place(const std::string& source);
+  Result<store::StorePtr> open_store(const RepositoryPlace& place, bool create, bool read_only) const;
+  enum class Access { kRead, kWrite };
+  Result<repo::RepositoryPtr> open(const std::string& source, Access access);
+  // By flag, environment or configuration; nullopt when none of them gives one.
+  Result<std::optional<repo::KeySource>> given_secret(const RepositoryPlace& place);
+
+  // SOURCE as it stands in the repository. Empty text: the only one there is.
+  Result<std::string> stored_source(const repo::Repository& repo, const std::string& text);
+  // All of them for an empty text; else the one it names.
+  Result<std::vector<std::string>> stored_sources(const repo::Repository& repo, const std::string& text);
+  // SOURCE as a database that can be read now.
+  // `repo` may be null: then only the configuration, addresses and files are looked at.
+  Result<backup::Source> live_source(const repo::Repository* repo, const std::string& text);
+  // BACKUP: "latest", an id, or the beginning of just one.
+  Result<std::string> stored_backup(const repo::Repository& repo, const std::string& source,
+                                    const std::string& text) const;
+
+  // The audit trail. A failure is recorded with its message.
+  void record(const repo::Repository& repo, const std::string& what, const std::string& source,
+              const std::string& backup, const std::string& outcome, const std::string& detail) const;
+
+ private:
+  Result<RepositoryPlace> named_place(const plan::Configuration& config) const;
+  Result<backup::Source> from_configuration(const plan::SourceConfig& source) const;
+  // An address or a path; one that the configuration knows keeps its name there.
+  Result<backup::Source> from_address(const std::string& address);
+
+  const Globals globals_;
+  const Context ctx_;
+  const Output& out_;
+  crypto::SecretText environment_passphrase_;
+  const std::vector<std::string> arguments_;
+  std::optional<plan::Configuration> configuration_;
+};
+
+// "varve backup 'my app.db'": words quoted where a shell needs it.
+std::string shell_words(const std::vector<std::string>& words);
+
+}  // namespace varve::cli
