@@ -1,0 +1,162 @@
+"""A damaged repository: every flipped bit, cut or lost object is found and named; a restore is exact or refused."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+from varve_harness import VarveTest, dump, main
+
+
+class Mutilation(VarveTest):
+    def setUp(self):
+        super().setUp()
+        self.rng = random.Random(17)
+        self.init()
+        self.expected = {}
+        self.sql("app.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);"
+                           "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<3000) INSERT INTO t SELECT n, hex(randomblob(40)) FROM c;")
+        for i in range(3):
+            self.sql("app.db", f"UPDATE t SET v = v || {i} WHERE id % 40 = {i}")
+            b = self.varve("backup", "sqlite:app.db", "--json").json["backup"]
+            self.expected[b["id"]] = dump(self.path("app.db"))
+        self.sound = self.path("sound")
+        shutil.copytree(self.repo, self.sound)
+
+    def objects(self):
+        """What a restore or the next backup depends on; the audit trail is checked too, but nothing rests on it."""
+        return sorted(str(p.relative_to(self.repo)) for p in self.repo.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+    def heal(self):
+        shutil.rmtree(self.repo)
+        shutil.copytree(self.sound, self.repo)
+
+    def write(self, name, content):
+        path = self.repo / name
+        os.chmod(path.parent, 0o700)
+        if path.exists():
+            path.unlink()
+        path.write_bytes(content)
+
+    def restores_are_exact_or_refused(self):
+        exact = set()
+        for i, expected in self.expected.items():
+            out = self.run_varve("restore", "sqlite:app.db", "--backup", i, "--target", "back.db")
+            if out.status == 0:
+                self.assertEqual(dump(self.path("back.db")), expected, i)
+                self.path("back.db").unlink()
+                exact.add(i)
+            else:
+                self.assertIn(out.status, (2, 3, 4), out)
+                self.assertRegex(out.err, "(?m)^error: ", out)
+                self.assertFalse(self.path("back.db").exists())
+            self.assertEqual([p.name for p in self.folder.iterdir() if "varve-restore" in p.name], [])
+        return exact
+
+    def found(self, name, kinds=None):
+        """verify fails, names the object, and what it says of the rest is true."""
+        out = self.run_varve("verify", "--json")
+        exact = self.restores_are_exact_or_refused()
+        if name in ("varve.json",) or name.startswith("keys/"):
+            self.assertNotEqual(out.status, 0, out)  # nothing opens without them, and that is said
+            return
+        self.assertEqual(out.status, 4, out)
+        report = out.json
+        self.assertIn(name, [p["object"] for p in report["problems"]], out)
+        if "restorable" in report:
+            self.assertLessEqual({r.split("/")[-1] for r in report["restorable"]}, exact, out)
+            self.assertLessEqual(set(self.expected) - exact, {r.split("/")[-1] for r in report["broken"]}, out)
+        text = self.run_varve("verify")
+        self.assertEqual(text.status, 4)
+        self.assertIn(name, text.out + text.err)
+
+    def test_a_sound_repository(self):
+        report = self.varve("verify", "--json").json
+        self.assertEqual(report["problems"], [])
+        self.assertEqual(self.restores_are_exact_or_refused(), set(self.expected))
+
+    def test_a_bit_flipped(self):
+        for name in self.objects():
+            content = (self.sound / name).read_bytes()
+            for at in {0, len(content) // 2, len(content) - 1, self.rng.randrange(len(content))}:
+                with self.subTest(object=name, at=at):
+                    bad = bytearray(content)
+                    bad[at] ^= 1 << self.rng.randrange(8)
+                    self.write(name, bytes(bad))
+                    self.found(name)
+                    self.heal()
+
+    def test_cut_short_and_lengthened(self):
+        for name in self.objects():
+            content = (self.sound / name).read_bytes()
+            for bad in (b"", content[:-1], content[:len(content) // 2], content + b"\0"):
+                with self.subTest(object=name, size=len(bad)):
+                    self.write(name, bad)
+                    self.found(name)
+                    self.heal()
+
+    def test_missing(self):
+        for name in self.objects():
+            if name.startswith("events/"):
+                continue  # an event that is gone leaves no trace, and nothing rests on it
+            with self.subTest(object=name):
+                os.unlink(self.repo / name)
+                out = self.run_varve("verify", "--json")
+                exact = self.restores_are_exact_or_refused()
+                if "/backups/" in name:  # a backup taken away whole is no backup any more: the others must be intact
+                    self.assertEqual(len(exact), len(self.expected) - 1)
+                else:
+                    self.assertNotEqual(out.status, 0, out)
+                    if name.startswith("packs/"):
+                        self.assertIn(name, [p["object"] for p in out.json["problems"]])
+                self.heal()
+
+    def test_swapped(self):
+        names = self.objects()
+        for folder in ("packs/", "sources/"):
+            of_kind = [n for n in names if n.startswith(folder)]
+            for a, b in zip(of_kind, of_kind[1:]):
+                with self.subTest(a=a, b=b):
+                    self.write(a, (self.sound / b).read_bytes())
+                    self.write(b, (self.sound / a).read_bytes())
+                    self.found(a)
+                    self.heal()
+
+    def test_of_another_repository(self):
+        other = self.path("other")
+        self.varve("init", "--repo", other)
+        for i in range(3):
+            self.varve("backup", "sqlite:app.db", "--repo", other)
+        foreign = {p.relative_to(other).parts[0]: p for p in sorted(other.rglob("*")) if p.is_file()}
+        for name in self.objects():
+            source = foreign.get(Path(name).parts[0])
+            if source is None:
+                continue
+            with self.subTest(object=name):
+                self.write(name, source.read_bytes())
+                self.found(name)
+                self.heal()
+
+    def test_replayed_from_an_older_time(self):
+        """An older manifest under a newer name, an older pack in a newer one's place."""
+        names = self.objects()
+        manifests = [n for n in names if "/backups/" in n]
+        self.write(manifests[-1], (self.sound / manifests[0]).read_bytes())
+        self.found(manifests[-1])
+
+    def test_the_wrong_passphrase(self):
+        out = self.varve("list", env={"VARVE_PASSPHRASE": "wrong"}, status=2)
+        self.assertRegex(out.err, "(?m)^error: .*passphrase")
+        self.assertRegex(out.err, "(?m)^hint: ")
+
+    def test_a_newer_format(self):
+        config = json.loads((self.repo / "varve.json").read_text())
+        config["format"] = 99
+        self.write("varve.json", json.dumps(config).encode())
+        out = self.varve("list", status=2)
+        self.assertIn("newer", out.err)
+
+
+if __name__ == "__main__":
+    main()
