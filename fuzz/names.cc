@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "fuzz.h"
 #include "os/process.h"
-#include "store/open.h"
+#include "store/place.h"
 
 using namespace varve;
 
@@ -19,9 +19,10 @@ FUZZ_TARGET(input) {
   }
   FUZZ_CHECK(is_key == fits);
 
-  if (auto address = store::parse_address(text)) {
-    FUZZ_CHECK(address->scheme == "file" || address->scheme == "mem");
-    FUZZ_CHECK(address->place.find('\0') == std::string::npos);
+  if (auto place = store::parse_place(text)) {
+    FUZZ_CHECK(place->scheme == "file" || !place->authority.empty() || place->scheme == "mem");
+    FUZZ_CHECK(place->path.find('\0') == std::string::npos);
+    for (const auto& [name, value] : place->settings.all()) FUZZ_CHECK(!name.empty());
   }
 
   if (auto words = os::split_words(text)) {

@@ -3,6 +3,7 @@
 // No function of Varve throws; exceptions of libraries are caught in the module that wraps the library.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ struct Error {
   std::string message;    // what happened, to what; no trailing full stop
   std::string hint = {};  // what to do next; may be empty
   Retry retry = Retry::kNever;
+  std::chrono::seconds retry_after{0};    // the other side asked to be left alone for so long
   std::vector<std::string> context = {};  // outermost last: "while reading pack …"
   std::shared_ptr<const Error> cause = {};
 

@@ -41,23 +41,32 @@ TEST(RangeSize, NeverOverflows) {
 
 TEST(Address, IsRead) {
   auto place = [](std::string_view text) {
-    auto a = parse_address(text);
-    return a ? a->scheme + "|" + a->place : "<" + a.error().message + ">";
+    auto a = parse_place(text);
+    return a ? a->scheme + "|" + a->authority + "|" + a->path : "<" + a.error().message + ">";
   };
-  EXPECT_EQ(place("file:///srv/backups"), "file|/srv/backups");
-  EXPECT_EQ(place("FILE:///srv/a%20b%25"), "file|/srv/a b%");
-  EXPECT_EQ(place("file://localhost/srv"), "file|/srv");
-  EXPECT_EQ(place("/srv/a%20b"), "file|/srv/a%20b");
-  EXPECT_EQ(place(" relative/path "), "file|relative/path");
-  EXPECT_EQ(place("mem://x"), "mem|x");
+  EXPECT_EQ(place("file:///srv/backups"), "file||/srv/backups");
+  EXPECT_EQ(place("FILE:///srv/a%20b%25"), "file||/srv/a b%");
+  EXPECT_EQ(place("file://localhost/srv"), "file||/srv");
+  EXPECT_EQ(place("/srv/a%20b"), "file||/srv/a%20b");
+  EXPECT_EQ(place(" relative/path "), "file||relative/path");
+  EXPECT_EQ(place("mem://x"), "mem|x|");
+  EXPECT_EQ(place("s3://bucket"), "s3|bucket|");
+  EXPECT_EQ(place("S3://bucket//a/b%20c//"), "s3|bucket|a/b c");
+  EXPECT_EQ(place("gs://b/p?x=1"), "gs|b|p");
+  EXPECT_EQ(place("sftp://me@host:2022/srv/x"), "sftp|me@host:2022|srv/x");
+  const auto set = parse_place("azure://c/p?endpoint=http%3A%2F%2Fh%3A1%2Fa&account=a");
+  ASSERT_TRUE(set);
+  EXPECT_EQ(set->settings.text("endpoint"), "http://h:1/a");
+  EXPECT_EQ(set->settings.text("account"), "a");
   for (const char* bad : {"", "  ", "s4://bucket", "file://host/share", "file://", "file:///a%2",
-                          "file:///a%zz", "file:///a%00", "://x"}) {
-    auto a = parse_address(bad);
+                          "file:///a%zz", "file:///a%00", "://x", "s3://", "s3:///p", "gs://b?x", "gs://b?=1",
+                          "s3://b?x=1&x=2", "azure://c/%0"}) {
+    auto a = parse_place(bad);
     ASSERT_FALSE(a) << bad;
     EXPECT_EQ(a.error().code, Code::kUsage) << bad;
   }
-  EXPECT_NE(parse_address("s4://bucket").error().hint.find("file:///"), std::string::npos);
-  EXPECT_FALSE(parse_address(std::string_view("/a\0b", 4)));
+  EXPECT_NE(parse_place("s4://bucket").error().hint.find("file:///"), std::string::npos);
+  EXPECT_FALSE(parse_place(std::string_view("/a\0b", 4)));
 }
 
 TEST(OpenStore, LocalFolders) {

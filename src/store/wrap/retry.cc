@@ -10,6 +10,8 @@
 namespace varve::store {
 namespace {
 
+constexpr std::chrono::seconds kMostAsked{120};
+
 double random_unit() {
   thread_local std::minstd_rand engine{std::random_device{}()};
   return std::uniform_real_distribution<double>(0, 1)(engine);
@@ -134,7 +136,9 @@ class RetryStore : public Forward {
         return fail(std::move(result).error().with_context(fmt::format("tried {} times", tries)));
       }
       log::debug("{}; trying again", result.error().describe());
-      if (auto slept = ctx.sleep(delay(tries)); !slept)
+      // What the store asks for counts, but not more than a person would wait for a sign of life.
+      const auto asked = std::min<std::chrono::microseconds>(result.error().retry_after, kMostAsked);
+      if (auto slept = ctx.sleep(std::max(delay(tries), asked)); !slept)
         return fail(std::move(slept).error().caused_by(std::move(result).error()));
     }
   }

@@ -18,6 +18,7 @@ struct RetryOptions {
 
 // Failures with Retry::kTransient or kThrottled are tried again, within the context's deadline, stop and
 // retry budget. The last failure is returned, with the number of tries in its context.
+// A delay that the store asked for (Error::retry_after) is waited for, up to two minutes.
 //  - put, create-only: kExists after an own earlier try failed is a success when the object holds our body;
 //  an unanswered
 //    request may have been carried out.

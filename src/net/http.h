@@ -1,0 +1,75 @@
+// HTTP requests, over libcurl: connections that are kept and shared, bodies that stream, waits that end.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/context.h"
+
+namespace varve::net {
+
+struct Header {
+  std::string name, value;
+};
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string url;                      // whole and percent-encoded: it is sent byte for byte
+  std::vector<Header> headers = {};     // Content-Length follows from the body; no Expect is sent
+  std::span<const ByteView> body = {};  // in pieces, in order; stays with the caller until send() returns
+};
+
+struct HttpResponse {
+  int status = 0;
+  std::vector<Header> headers;  // of the final response; names in lower case
+  Buffer body;                  // what did not go to the sink
+  // The first header of this name (in lower case).
+  std::optional<std::string> header(std::string_view name) const;
+  // "Retry-After" as seconds from now, in either of its forms; 0 where there is none, an hour at most.
+  std::chrono::seconds retry_after() const;
+  // The media type in lower case, without parameters.
+  std::string media_type() const;
+};
+
+struct HttpClientOptions {
+  std::chrono::milliseconds connect_within{10'000};
+  std::chrono::milliseconds stalled_after{30'000};  // no byte moved either way for so long: given up
+  size_t most_kept = size_t{16} << 20;              // of a body that does not go to a sink
+  std::string ca_file = {};                         // empty: the system's
+};
+
+// Receives the body of a 2xx response in parts of at most 256 KiB; an error ends the request and is returned.
+using HttpSink = std::function<Result<>(ByteView)>;
+
+// Thread-safe; requests of all threads share one pool of connections (HTTP/2 where the server offers it over
+// TLS). TLS is verified. Redirects are not followed but returned. Proxies by the usual environment variables.
+class HttpClient {
+ public:
+  explicit HttpClient(HttpClientOptions options = {});
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  // Any whole response is a success, whatever its status. With a sink, a 2xx body goes there; every other
+  // body is kept. Failures: kUnreachable, transient for what may pass (refused, reset, timed out, stalled,
+  // cut short of its Content-Length, name server away), never for what will not (certificate refused, no such
+  // host, a malformed URL); kInterrupted by ctx.stop within 100 ms; kUnreachable by ctx.deadline. Errors name
+  // the host and never the query or a header.
+  Result<HttpResponse> send(const Context& ctx, const HttpRequest& request, const HttpSink& sink = {});
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// RFC 3986: everything but unreserved characters as %XX in capitals; '/' stays when `keep_slash`.
+std::string percent_encode(std::string_view text, bool keep_slash = false);
+
+}  // namespace varve::net
