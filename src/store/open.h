@@ -1,11 +1,11 @@
 // From an address to a driver with its decorators. The only place that knows every driver.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "store/place.h"
 #include "store/store.h"
-#include "store/wrap/throttle.h"
 
 namespace varve::store {
 
