@@ -43,8 +43,10 @@ class Fault:
         self.skip, self.times = said.pop("skip", 0), said.pop("times", 1)
         self.method, self.contains = said.pop("method", None), said.pop("contains", "")
 
-    def takes(self, method, path):
+    def takes(self, method, path, size):
         if self.times == 0 or self.method not in (None, method) or self.contains not in path:
+            return False
+        if "drop_after" in self.said and size == 0:
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -71,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise bad("A parameter comes twice")
             if url.path.startswith("/_test/"):
                 return self.control(url.path.removeprefix("/_test/"))
-            self.fault = self.server.next_fault(self.command, self.path)
+            self.fault = self.server.next_fault(self.command, self.path, self.left)
             time.sleep(self.fault.get("delay", 0))
             if "answer" in self.fault:
                 said = self.fault["answer"]
@@ -509,11 +511,11 @@ class Server(ThreadingHTTPServer):
         self.small_pages = False
         self.secret = secrets.token_urlsafe(9)
 
-    def next_fault(self, method, path):
+    def next_fault(self, method, path, size):
         with self.faults_lock:
             self.log.append(f"{method} {path}")
             for fault in self.faults:
-                if fault.takes(method, path):
+                if fault.takes(method, path, size):
                     return fault.said
         return {}
 
