@@ -146,6 +146,9 @@ Result<std::unique_ptr<Capture>> SourceFollower::begin_anew(const Context& ctx,
   Timestamp moment = now();
   for (const DatabaseFile& file : files) {
     moment = now();
+  // What was committed to the first while the last had to be waited for comes as commits after this base.
+  const Timestamp first = snapshots.empty() ? now() : snapshots.front()->moment();
+  const Timestamp moment = snapshots.empty() ? first : snapshots.back()->moment();
     TRY_ASSIGN(auto snapshot, start_one(ctx, file));
     snapshots.push_back(std::move(snapshot));
   }
