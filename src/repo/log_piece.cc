@@ -108,6 +108,14 @@ Result<LogPiece> LogPiece::open(RepositoryPtr repo, const Context& ctx, const st
   return out;
 }
 
+LogPiece::Slots LogPiece::stored_with(uint32_t slot) const {
+  const auto& frames = file_->index().frames();
+  const auto after = std::upper_bound(frames.begin(), frames.end(), slot + 1,
+                                      [](uint32_t s, const auto& frame) { return s < frame.first_slot; });
+  const auto& frame = *(after - 1);  // the first begins with slot 0, the head
+  return {frame.first_slot - 1, frame.first_slot + frame.slots - 1};
+}
+
 Result<> LogPiece::read(const Context& ctx, const std::function<bool(uint32_t)>& wanted,
                         const std::function<Result<>(uint32_t, ByteView)>& deliver) const {
   const PackIndex& index = file_->index();
