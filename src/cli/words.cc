@@ -81,8 +81,9 @@ std::string verified(const backup::VerifyReport& r, double seconds, const Style&
   }
   const uint64_t all = r.restorable.size() + r.broken.size();
   if (r.broken.empty()) {
-    out += fmt::format("restorable: {}\n",
-                       all == 0 ? "no backup yet" : "all of " + counted(all, "backup", "backups"));
+    out += fmt::format("restorable: {}\n", all == 0   ? "no backup yet"
+                                           : all == 1 ? "the only backup"
+                                                      : "all of " + counted(all, "backup", "backups"));
   } else {
     out +=
         fmt::format("still restorable: {} of {}\n", r.restorable.size(), counted(all, "backup", "backups"));
