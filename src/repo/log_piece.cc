@@ -157,6 +157,11 @@ Result<> put_log_mark(const Repository& repo, const Context& ctx, const std::str
   m.set_last(mark.last);
   m.set_covered_until_us(micros(mark.covered_until));
   m.set_ended(mark.ended);
+  for (const LogMark::Unseen& unseen : mark.unseen) {
+    auto* to = m.add_unseen();
+    to->set_from_us(micros(unseen.from));
+    to->set_to_us(micros(unseen.to));
+  }
   return repo.put_object(ctx, "log-mark", log_mark_key(source, mark.epoch, mark.covered_until),
                          as_bytes(m.SerializeAsString()));
 }
@@ -167,7 +172,10 @@ Result<LogMark> load_log_mark(const Repository& repo, const Context& ctx, const 
   if (!m.ParseFromArray(plain.data(), static_cast<int>(plain.size())) || m.source() != source_of(key) ||
       m.epoch() != epoch_of(key))
     return fail(Code::kDamaged, key + ": is no mark of this log");
-  return LogMark{m.epoch(), m.last(), moment(m.covered_until_us()), m.ended()};
+  LogMark out{m.epoch(), m.last(), moment(m.covered_until_us()), m.ended()};
+  for (const auto& unseen : m.unseen())
+    out.unseen.push_back({moment(unseen.from_us()), moment(unseen.to_us())});
+  return out;
 }
 
 }  // namespace varve::repo

@@ -56,10 +56,15 @@ class LogPiece {
 
 // A mark says up to when nothing is missing, where no commit says so by being there.
 struct LogMark {
+  struct Unseen {
+    Timestamp from = {}, to = {};
+  };
   std::string epoch;
   uint64_t last = 0;
   Timestamp covered_until = {};
   bool ended = false;
+  // Stretches of the epoch up to here of which no moment is known, because nobody was looking. Ascending.
+  std::vector<Unseen> unseen = {};
 };
 Result<> put_log_mark(const Repository& repo, const Context& ctx, const std::string& source,
                       const LogMark& mark);

@@ -38,8 +38,8 @@ class FollowerTest : public ::testing::Test {
     rebase(std::nullopt, 0);
   }
   // True: a base was taken. False: going on without.
-  bool rebase(const std::optional<CaptureData>& after, uint64_t next_txn) {
-    auto capture = follower_->begin(kCtx, after, next_txn);
+  bool rebase(const std::optional<CaptureData>& after, uint64_t next_txn, Timestamp seen = now()) {
+    auto capture = follower_->begin(kCtx, after, next_txn, seen);
     EXPECT_TRUE(capture) << capture.error().describe();
     if (!capture || !*capture) return false;
     replica_.load(**capture);
@@ -285,7 +285,7 @@ TEST_F(FollowerTest, WhatIsReplacedOverwrittenOrDeletedIsDoubted) {
   EXPECT_TRUE(rebase(std::nullopt, 7));
   std::filesystem::remove(at("a.db"));
   EXPECT_EQ(doubt(), "a.db: its file is gone");
-  EXPECT_EQ(follower_->begin(kCtx, std::nullopt, 8).error().code, Code::kNotFound);
+  EXPECT_EQ(follower_->begin(kCtx, std::nullopt, 8, now()).error().code, Code::kNotFound);
 }
 
 TEST_F(FollowerTest, ADeletedWalIsDoubted) {
@@ -489,7 +489,7 @@ class HammerTest : public FollowerTest {
     const Timestamp from = now();
     for (;;) {
       if (need_base) {
-        auto base = (*follower)->begin(kCtx, after, txn);
+        auto base = (*follower)->begin(kCtx, after, txn, now());
         if (!base) return 2;
         if (*base) {
           const os::Path to = folder_.path() / fmt::format("base-{}-{}", ::getpid(), txn);
