@@ -99,6 +99,8 @@ class Store {
   virtual Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) = 0;
   // The address without secrets: "file:///srv/backups".
   virtual std::string describe() const = 0;
+  // What must be granted, at least, in the store's own words; empty where nothing is granted
+  virtual std::string policy() const { return {}; }
 };
 
 using StorePtr = std::shared_ptr<Store>;
