@@ -1,17 +1,13 @@
 // The contract, held by a real server: bare, and through the decorators that everyone uses.
 #include "contract/store_contract.h"
-#include "os/file.h"
 #include "store/open.h"
-#include "store/place.h"
-#include "store/sftp/sftp_store.h"
+#include "store/sftp/test_sshd.h"
 
 namespace varve::store {
 namespace {
 
 std::string base_address() {
-  const char* address = std::getenv("VARVE_TEST_SFTP");
-  EXPECT_NE(address, nullptr) << "run it by: tests/services/with.py sftp -- COMMAND";
-  return address == nullptr ? "" : address;
+  return test_environment("VARVE_TEST_SFTP");
 }
 
 // An empty folder of its own for each test.
@@ -46,9 +42,23 @@ ContractStore stack() {
   return {make(), make};
 }
 
+// A server that offers nothing beyond version 3 of the protocol.
+ContractStore plain() {
+  static Sshd sshd({"ForceCommand=internal-sftp -P hardlink,posix-rename,fsync,statvfs,limits"});
+  static std::atomic<int> serial = 0;
+  auto make = [n = ++serial]() -> StorePtr {
+    auto store = sshd.open(sshd.settings(), true, Context{}.with_deadline(std::chrono::seconds(30)),
+                           fmt::format("/{}", n));
+    EXPECT_TRUE(store) << store.error().describe();
+    return store.value_or(nullptr);
+  };
+  return {make(), make};
+}
+
 INSTANTIATE_TEST_SUITE_P(Sftp, StoreContract,
                          ::testing::Values(ContractCase{"sftp", bare, {.race_rounds = 10}},
-                                           ContractCase{"sftp_stack", stack, {.race_rounds = 10}}),
+                                           ContractCase{"sftp_stack", stack, {.race_rounds = 10}},
+                                           ContractCase{"sftp_plain", plain, {.race_rounds = 10}}),
                          contract_name);
 
 }  // namespace

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/context.h"
+#include "base/text.h"
 #include "os/file.h"
 #include "os/process.h"
 #include "store/place.h"
@@ -87,6 +88,39 @@ inline bool someone_listens(uint16_t port) {
   return connected;
 }
 
+// The children of a process.
+inline std::vector<pid_t> children_of(pid_t of) {
+  std::vector<pid_t> out;
+  for (const std::string& name : os::list_directory("/proc").value()) {
+    std::ifstream file("/proc/" + name + "/stat");
+    std::string text;
+    if (name[0] < '0' || name[0] > '9' || !std::getline(file, text)) continue;
+    std::istringstream rest(text.substr(text.rfind(')') + 1));
+    std::string state;
+    pid_t parent = 0;
+    rest >> state >> parent;
+    if (parent == of && state != "Z") out.push_back(std::stoi(name));
+  }
+  return out;
+}
+
+// The process that does what an SFTP client asks for: at the end of the line from a connection's.
+inline pid_t sftp_server_of(pid_t session) {
+  for (auto below = children_of(session); !below.empty(); below = children_of(session)) session = below[0];
+  return session;
+}
+
+inline bool is_traced(pid_t pid) {
+  for (int i = 0; i < 400; ++i) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with("TracerPid:") && line.find_first_of("123456789") != line.npos) return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  }
+  return false;
+}
+
 class Sshd {
  public:
   // options: "RekeyLimit=1M"; one that names HostKey or another setting of the file takes its place.
@@ -145,10 +179,11 @@ class Sshd {
         {"identity_file", user_key().native()}, {"known_hosts", known_hosts().native()}, {"agent", "false"}};
   }
   Result<StorePtr> open(const std::map<std::string, std::string>& settings, bool create = true,
-                        const Context& ctx = Context{}.with_deadline(std::chrono::seconds(30))) const {
+                        const Context& ctx = Context{}.with_deadline(std::chrono::seconds(30)),
+                        const std::string& below = "") const {
     const std::string user = parse_place(test_environment("VARVE_TEST_SFTP")).value().authority;
     Place place{"sftp", fmt::format("{}@127.0.0.1:{}", user.substr(0, user.find('@')), port_),
-                data().native().substr(1)};
+                data().native().substr(1) + below};
     for (const auto& [name, value] : settings) EXPECT_TRUE(place.settings.set(name, value));
     return SftpStore::open(ctx, place, create);
   }
@@ -159,20 +194,7 @@ class Sshd {
   }
 
   // The processes that serve the connections: children of the one that listens.
-  std::vector<pid_t> sessions() const {
-    std::vector<pid_t> out;
-    for (const std::string& name : os::list_directory("/proc").value()) {
-      std::ifstream file("/proc/" + name + "/stat");
-      std::string text;
-      if (!std::getline(file, text)) continue;
-      std::istringstream rest(text.substr(text.rfind(')') + 1));
-      std::string state;
-      pid_t parent = 0;
-      rest >> state >> parent;
-      if (server_ && parent == server_->pid()) out.push_back(std::stoi(name));
-    }
-    return out;
-  }
+  std::vector<pid_t> sessions() const { return server_ ? children_of(server_->pid()) : std::vector<pid_t>(); }
   void signal_sessions(int signal) const {
     for (pid_t pid : sessions()) ::kill(pid, signal);
   }
