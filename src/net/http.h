@@ -48,6 +48,9 @@ struct HttpClientOptions {
 
 // Receives the body of a 2xx response in parts of at most 256 KiB; an error ends the request and is returned.
 using HttpSink = std::function<Result<>(ByteView)>;
+// Sees the status and the headers of a 2xx response before its body goes to the sink: whether it is what was
+// asked for. An error ends the request and is returned.
+using HttpAccept = std::function<Result<>(const HttpResponse&)>;
 
 // Thread-safe; requests of all threads share one pool of connections (HTTP/2 where the server offers it over
 // TLS). TLS is verified. Redirects are not followed but returned. Proxies by the usual environment variables.
@@ -63,7 +66,8 @@ class HttpClient {
   // cut short of its Content-Length, name server away), never for what will not (certificate refused, no such
   // host, a malformed URL); kInterrupted by ctx.stop within 100 ms; kUnreachable by ctx.deadline. Errors name
   // the host and never the query or a header.
-  Result<HttpResponse> send(const Context& ctx, const HttpRequest& request, const HttpSink& sink = {});
+  Result<HttpResponse> send(const Context& ctx, const HttpRequest& request, const HttpSink& sink = {},
+                            const HttpAccept& accept = {});
 
  private:
   struct Impl;

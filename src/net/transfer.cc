@@ -54,10 +54,11 @@ std::string origin_of(std::string_view url) {
 }  // namespace
 
 Transfer::Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
-                   const HttpClientOptions& options)
+                   const HttpAccept& accept, const HttpClientOptions& options)
     : ctx_(ctx),
       request_(request),
       sink_(sink),
+      accept_(accept),
       options_(options),
       origin_(origin_of(request.url)),
       size_(total_size(request.body)),
@@ -250,6 +251,8 @@ bool Transfer::take_header(std::string_view line) {
     response_.status = static_cast<int>(status);
     const bool interim = status >= 100 && status < 200;
     part_ = interim ? Part::kBeforeHeaders : Part::kBody;
+    if (accept_ && status / 100 == 2)
+      if (auto taken = accept_(response_); !taken) return give_up(std::move(taken).error());
   }
   return true;
 }
