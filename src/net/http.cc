@@ -84,10 +84,9 @@ struct HttpClient::Impl {
 HttpClient::HttpClient(HttpClientOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 HttpClient::~HttpClient() = default;
 
-Result<HttpResponse> HttpClient::send(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
-                                      const HttpAccept& accept) {
+Result<HttpResponse> HttpClient::send(const Context& ctx, const HttpRequest& request, const HttpSink& sink) {
   TRY_OK(ctx.check());
-  Transfer transfer(ctx, request, sink, accept, impl_->options);
+  Transfer transfer(ctx, request, sink, impl_->options);
   TRY_ASSIGN(auto line, impl_->take());
   TRY_OK(transfer.set_up(line->easy()));
   auto ended = line->run(ctx, transfer, impl_->options.stalled_after);

@@ -19,11 +19,16 @@ struct Header {
   std::string name, value;
 };
 
+struct HttpResponse;
+
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;                      // whole and percent-encoded: it is sent byte for byte
+  std::string url = {};                 // whole and percent-encoded: it is sent byte for byte
   std::vector<Header> headers = {};     // Content-Length follows from the body; no Expect is sent
   std::span<const ByteView> body = {};  // in pieces, in order; stays with the caller until send() returns
+  // Sees status and headers of the final response ahead of its body: what goes to a sink cannot be taken
+  // back. An error ends the request and is returned.
+  std::function<Result<>(const HttpResponse&)> on_head = {};
 };
 
 struct HttpResponse {
@@ -48,9 +53,6 @@ struct HttpClientOptions {
 
 // Receives the body of a 2xx response in parts of at most 256 KiB; an error ends the request and is returned.
 using HttpSink = std::function<Result<>(ByteView)>;
-// Sees the status and the headers of a 2xx response before its body goes to the sink: whether it is what was
-// asked for. An error ends the request and is returned.
-using HttpAccept = std::function<Result<>(const HttpResponse&)>;
 
 // Thread-safe; requests of all threads share one pool of connections (HTTP/2 where the server offers it over
 // TLS). TLS is verified. Redirects are not followed but returned. Proxies by the usual environment variables.
@@ -66,8 +68,7 @@ class HttpClient {
   // cut short of its Content-Length, name server away), never for what will not (certificate refused, no such
   // host, a malformed URL); kInterrupted by ctx.stop within 100 ms; kUnreachable by ctx.deadline. Errors name
   // the host and never the query or a header.
-  Result<HttpResponse> send(const Context& ctx, const HttpRequest& request, const HttpSink& sink = {},
-                            const HttpAccept& accept = {});
+  Result<HttpResponse> send(const Context& ctx, const HttpRequest& request, const HttpSink& sink = {});
 
  private:
   struct Impl;

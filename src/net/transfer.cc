@@ -6,13 +6,14 @@
 
 #include "base/text.h"
 #include "net/failure.h"
+#include "net/resolve.h"
 
 namespace varve::net {
 namespace {
 
 constexpr size_t kMostHeaderBytes = size_t{256} << 10;  // all of a response's, those of 1xx included
 constexpr size_t kMostPart = size_t{256} << 10;         // of a body at a time, to the sink
-constexpr long kBuffer = 256 << 10;                     // libcurl's own, each way
+constexpr long kBuffer = 128 << 10;                     // libcurl's own, each way
 
 uint64_t total_size(std::span<const ByteView> pieces) {
   uint64_t out = 0;
@@ -51,14 +52,19 @@ std::string origin_of(std::string_view url) {
   return printable(fmt::format("{}://{}", url.substr(0, colon), authority));
 }
 
+// Only for names: not for an IPv6 address.
+std::string host_of(std::string_view origin) {
+  const std::string_view authority = origin.substr(origin.find("://") + 3);
+  return std::string(authority.substr(0, authority.find(':')));
+}
+
 }  // namespace
 
 Transfer::Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
-                   const HttpAccept& accept, const HttpClientOptions& options)
+                   const HttpClientOptions& options)
     : ctx_(ctx),
       request_(request),
       sink_(sink),
-      accept_(accept),
       options_(options),
       origin_(origin_of(request.url)),
       size_(total_size(request.body)),
@@ -120,8 +126,6 @@ Result<> Transfer::set_up(CURL* easy) {
   set_callbacks();
   TRY_OK(set_headers());
   if (set_ == CURLE_OK) return {};
-  if (set_ == CURLE_SSL_CACERT_BADFILE || set_ == CURLE_BAD_FUNCTION_ARGUMENT)
-    return fail(failure_of(easy, set_, detail_.data(), origin_));
   return fail(Code::kInternal, fmt::format("libcurl refused an option: {}", curl_easy_strerror(set_)));
 }
 
@@ -146,8 +150,9 @@ void Transfer::set_connection() {
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_within.count()));
   // Or giving up waits for the resolver's thread, and that for a name server that is away.
   set(CURLOPT_QUICK_EXIT, 1L);
-  set(CURLOPT_BUFFERSIZE, kBuffer);
-  set(CURLOPT_UPLOAD_BUFFERSIZE, kBuffer);
+  // Refused by a handle that failed before it was connected, which has its buffer still: then that serves.
+  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kBuffer);
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kBuffer);
 }
 
 void Transfer::set_method() {
@@ -251,8 +256,8 @@ bool Transfer::take_header(std::string_view line) {
     response_.status = static_cast<int>(status);
     const bool interim = status >= 100 && status < 200;
     part_ = interim ? Part::kBeforeHeaders : Part::kBody;
-    if (accept_ && status / 100 == 2)
-      if (auto taken = accept_(response_); !taken) return give_up(std::move(taken).error());
+    if (interim || !request_.on_head) return true;
+    if (auto seen = request_.on_head(response_); !seen) return give_up(std::move(seen).error());
   }
   return true;
 }
@@ -285,10 +290,16 @@ bool Transfer::take_body(ByteView bytes) {
 }
 
 Result<HttpResponse> Transfer::finish(CURL* easy, CURLcode code) {
+  // For libcurl a connection's end in the middle of the headers is their end.
+  if (code == CURLE_OK && part_ != Part::kBody) code = CURLE_PARTIAL_FILE;
   if (code == CURLE_OK) return std::move(response_);
   if (gave_up_) return fail(std::move(*gave_up_));
   TRY_OK(ctx_.check());
-  return fail(failure_of(easy, code, detail_.data(), origin_));
+  Error error = failure_of(easy, code, detail_.data(), origin_);
+  if (code == CURLE_COULDNT_RESOLVE_HOST && is_unknown_host(ctx_, host_of(origin_)))
+    error.retry = Retry::kNever;
+  TRY_OK(ctx_.check());
+  return fail(std::move(error));
 }
 
 }  // namespace varve::net

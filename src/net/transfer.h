@@ -16,7 +16,7 @@ namespace varve::net {
 // Stays where it is from set_up() on: libcurl holds its address.
 class Transfer {
  public:
-  Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink, const HttpAccept& accept,
+  Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
            const HttpClientOptions& options);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
@@ -58,7 +58,6 @@ class Transfer {
   const Context& ctx_;
   const HttpRequest& request_;
   const HttpSink& sink_;
-  const HttpAccept& accept_;
   const HttpClientOptions& options_;
   const std::string origin_;
   const uint64_t size_;  // of the body

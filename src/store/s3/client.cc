@@ -145,7 +145,12 @@ Result<Client::Sent> Client::send_once(const Context& ctx, const Call& call, con
       .body = call.body};
   if (!call.query.empty()) request.url += "?" + canonical_query(call.query);
   request.headers.push_back({"Authorization", authorization(input, credentials)});
-  auto answer = http_.send(ctx, request, sink, accept);
+  if (accept) {
+    request.on_head = [&accept](const net::HttpResponse& head) {
+      return head.status / 100 == 2 ? accept(head) : Result<>();
+    };
+  }
+  auto answer = http_.send(ctx, request, sink);
   if (!answer) return fail(std::move(answer).error().with_context(call.doing));
   sent.answer = std::move(*answer);
   return sent;

@@ -24,7 +24,7 @@ struct Call {
 };
 
 // Sees status and headers of a success before its body goes to the sink; an error ends the request.
-using Accept = net::HttpAccept;
+using Accept = std::function<Result<>(const net::HttpResponse&)>;
 
 // Thread-safe.
 class Client {
