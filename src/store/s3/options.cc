@@ -9,9 +9,11 @@ namespace varve::store::s3 {
 namespace {
 
 constexpr Setting kSettings[] = {
-    {"region", "NAME", "where the bucket is, such as eu-west-1 (AWS_REGION, the profile's, or the endpoint's)"},
+    {"region", "NAME",
+     "where the bucket is, such as eu-west-1 (AWS_REGION, the profile's, or the endpoint's)"},
     {"endpoint", "URL", "another service than Amazon's: https://host, or http://host:port, unprotected"},
-    {"provider", "NAME", "aws, r2, b2, minio, ceph, gcs, wasabi, ovh, scaleway, other (told by the endpoint)"},
+    {"provider", "NAME",
+     "aws, r2, b2, minio, ceph, gcs, wasabi, ovh, scaleway, other (told by the endpoint)"},
     {"path_style", "true|false", "address the bucket as host/bucket and not as bucket.host"},
     {"profile", "NAME", "of ~/.aws/config and ~/.aws/credentials (AWS_PROFILE, or default)"},
     {"storage_class", "NAME", "such as STANDARD_IA; only classes that are read without a delay"},
@@ -56,7 +58,8 @@ Result<std::string> read_prefix(const std::string& path) {
                      std::any_of(segment.begin(), segment.end(),
                                  [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
     if (odd || path.size() > 400)
-      return fail(Code::kUsage, fmt::format("\"{}\" is no prefix for objects", printable(path.substr(0, 400))));
+      return fail(Code::kUsage,
+                  fmt::format("\"{}\" is no prefix for objects", printable(path.substr(0, 400))));
   }
   return path + "/";
 }
@@ -148,7 +151,8 @@ Result<> read_storage(const Settings& settings, Options* out) {
   }
   if (!out->kms_key_id.empty() && out->sse != "aws:kms")
     return fail(Code::kUsage, "kms_key_id is set, and sse is not kms");
-  if (!all_of(to_lower(out->kms_key_id), "-:/_.")) return bad("kms_key_id", out->kms_key_id, "it is no key's name");
+  if (!all_of(to_lower(out->kms_key_id), "-:/_."))
+    return bad("kms_key_id", out->kms_key_id, "it is no key's name");
   TRY_ASSIGN(out->requester_pays, settings.flag("requester_pays", false));
   TRY_ASSIGN(out->part_size, settings.size("part_size", out->part_size));
   if (out->part_size < kLeastPart || out->part_size > kMostPart)
@@ -182,7 +186,9 @@ Result<Options> read_options(const Place& place, const Environment& env, const P
 
   const std::string endpoint = first_of({settings.text("endpoint"), env("AWS_ENDPOINT_URL_S3"),
                                          env("AWS_ENDPOINT_URL"), in_profile("endpoint_url")});
-  if (!endpoint.empty()) TRY_ASSIGN(out.endpoint, read_endpoint(endpoint));
+  if (!endpoint.empty()) {
+    TRY_ASSIGN(out.endpoint, read_endpoint(endpoint));
+  }
   const std::string host_name = out.endpoint.host.substr(0, out.endpoint.host.find(':'));
   TRY_ASSIGN(out.quirks, quirks_of(settings.text("provider", endpoint.empty() ? "aws" : ""), host_name));
   if (endpoint.empty() && out.quirks.name != "aws")
