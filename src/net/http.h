@@ -19,11 +19,16 @@ struct Header {
   std::string name, value;
 };
 
+struct HttpResponse;
+
 struct HttpRequest {
   std::string method = "GET";
   std::string url;                      // whole and percent-encoded: it is sent byte for byte
   std::vector<Header> headers = {};     // Content-Length follows from the body; no Expect is sent
   std::span<const ByteView> body = {};  // in pieces, in order; stays with the caller until send() returns
+  // Sees status and headers of the final response ahead of its body: what goes to a sink cannot be taken
+  // back. An error ends the request and is returned.
+  std::function<Result<>(const HttpResponse&)> on_head = {};
 };
 
 struct HttpResponse {

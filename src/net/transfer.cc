@@ -250,6 +250,8 @@ bool Transfer::take_header(std::string_view line) {
     response_.status = static_cast<int>(status);
     const bool interim = status >= 100 && status < 200;
     part_ = interim ? Part::kBeforeHeaders : Part::kBody;
+    if (interim || !request_.on_head) return true;
+    if (auto seen = request_.on_head(response_); !seen) return give_up(std::move(seen).error());
   }
   return true;
 }
