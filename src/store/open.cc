@@ -1,5 +1,6 @@
 #include "store/open.h"
 
+#include "store/azure/azure_store.h"
 #include "store/local/local_store.h"
 #include "store/mem/mem_store.h"
 #include "store/wrap/limit.h"
@@ -10,16 +11,18 @@
 namespace varve::store {
 namespace {
 
-Result<StorePtr> open_driver(const Place& place, const OpenOptions& options) {
+Result<StorePtr> open_driver(const Context& ctx, const Place& place, const OpenOptions& options) {
   const bool create = options.create && !options.read_only;
   if (place.scheme == "file") return LocalStore::open(place.path, create);
   if (place.scheme == "mem") return MemStore::named(place.authority);
+  if (place.scheme == "azure") return AzureStore::open(ctx, place);
   return fail(Code::kUnsupported, place.scheme + ":// is not built in");
 }
 
 }  // namespace
 
-std::span<const Setting> settings_of(std::string_view) {
+std::span<const Setting> settings_of(std::string_view scheme) {
+  if (scheme == "azure") return azure_settings();
   return {};
 }
 
@@ -29,7 +32,7 @@ Result<StorePtr> open_store(const Context& ctx, const std::string& address, cons
   for (const auto& [name, value] : options.settings.all())
     if (!place.settings.all().contains(name)) TRY_OK(place.settings.set(name, value));
   TRY_OK(place.settings.check(settings_of(place.scheme)));
-  TRY_ASSIGN(StorePtr store, open_driver(place, options));
+  TRY_ASSIGN(StorePtr store, open_driver(ctx, place, options));
   if (options.limit_rate > 0) store = with_throttle(std::move(store), options.limit_rate);
   store = with_retry(with_limit(std::move(store)));
   if (options.read_only) store = with_readonly(std::move(store));
