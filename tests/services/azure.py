@@ -62,7 +62,12 @@ def start(folder):
     return {
         "VARVE_TEST_AZURE": address % ("http", plain["port"]),
         "VARVE_TEST_AZURE_TLS": address % ("https", secure["port"]) + f"&ca_file={tls / 'cert.pem'}",
-        "VARVE_TEST_AZURE_KEY": KEY,
+        **credentials(),
+    }
+
+
+def credentials():
+    return {
         "AZURE_STORAGE_KEY": KEY,
         "AZURE_STORAGE_ACCOUNT": ACCOUNT,
         # What this machine's user has set must not reach the tests.
@@ -99,8 +104,11 @@ def stop():
         common.end(process)
 
 
-def request(port, method, path, query=None, body=b"", headers=None, certificate=None):
-    """One request by Shared Key, written apart from the driver's own so that they check each other."""
+def request(port, method, path, query=None, body=b"", headers=None, certificate=None, raw=False):
+    """One request by Shared Key, written apart from the driver's own so that they check each other.
+
+    Returns status and text; `raw`: status, headers (names in lower case) and bytes.
+    """
     sent = {"x-ms-date": email.utils.format_datetime(datetime.datetime.now(datetime.timezone.utc), usegmt=True),
             "x-ms-version": "2021-12-02", **(headers or {})}
     lower = {k.lower(): v for k, v in sent.items()}
@@ -122,6 +130,9 @@ def request(port, method, path, query=None, body=b"", headers=None, certificate=
         text = "&".join(f"{k}={v}" for k, v in (query or {}).items())
         connection.request(method, path + (f"?{text}" if text else ""), body, sent)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode(errors="replace")
+        content = answer.read()
+        if raw:
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, content
+        return answer.status, content.decode(errors="replace")
     finally:
         connection.close()

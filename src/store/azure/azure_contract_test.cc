@@ -1,5 +1,5 @@
 // The contract, held by Azure Blob Storage as Azurite has it: bare, through the decorators, in blocks. Run by
-// tests/services/with.py azure.
+// tests/services/with.py azure azure_locks.
 #include <cstdlib>
 
 #include "contract/store_contract.h"
@@ -11,10 +11,10 @@ namespace varve::store {
 namespace {
 
 // An address below the service that with.py started, with a prefix that nothing else uses.
-std::string fresh_address(const std::string& settings = "") {
-  const char* address = std::getenv("VARVE_TEST_AZURE");
+std::string fresh_address(const char* variable, const std::string& settings = "") {
+  const char* address = std::getenv(variable);
   if (address == nullptr || *address == '\0') {
-    ADD_FAILURE() << "VARVE_TEST_AZURE is not set: run this by tests/services/with.py azure";
+    ADD_FAILURE() << variable << " is not set: run this by tests/services/with.py azure azure_locks";
     return "";
   }
   static const std::string run = to_hex(crypto::random_array<6>());
@@ -32,34 +32,38 @@ StorePtr opened(const std::string& address) {
   return store.value_or(nullptr);
 }
 
-ContractStore bare_with(const std::string& settings) {
-  const std::string address = fresh_address(settings);
-  if (address.empty()) return {};
-  return {opened(address), [address] { return opened(address); }};
-}
-
-ContractStore bare() {
-  return bare_with("");
-}
-
-ContractStore in_blocks() {
-  return bare_with("&block_size=512KiB");
+std::function<ContractStore()> bare(const char* variable, const std::string& settings = "") {
+  return [=]() -> ContractStore {
+    const std::string address = fresh_address(variable, settings);
+    if (address.empty()) return {};
+    return {opened(address), [address] { return opened(address); }};
+  };
 }
 
 ContractStore stack() {
-  const std::string address = fresh_address();
+  const std::string address = fresh_address("VARVE_TEST_AZURE");
   if (address.empty()) return {};
   auto make = [address] { return open_store(Context{}, address, {}).value_or(nullptr); };
   return {make(), make};
 }
 
-const Deviations kAzure = {.object_beside_folder = true};
+// The servers are no fast ones.
+Deviations deviations(size_t large_object) {
+  return {.object_beside_folder = true,
+          .retention_unit = std::chrono::seconds(1),
+          .large_object = large_object,
+          .race_rounds = 4};
+}
 
-INSTANTIATE_TEST_SUITE_P(Azure, StoreContract,
-                         ::testing::Values(ContractCase{"azure", bare, kAzure},
-                                           ContractCase{"azure_stack", stack, kAzure},
-                                           ContractCase{"azure_blocks", in_blocks, kAzure}),
-                         contract_name);
+const ContractCase kCases[] = {
+    {"azure", bare("VARVE_TEST_AZURE"), deviations(24 << 20)},
+    {"stack", stack, deviations(2 << 20)},
+    {"blocks", bare("VARVE_TEST_AZURE", "&block_size=512KiB"), deviations(12 << 20)},
+    {"versions", bare("VARVE_TEST_AZURE_LOCKS", "&immutability=unlocked"), deviations(2 << 20)},
+    {"locked", bare("VARVE_TEST_AZURE_LOCKS", "&immutability=locked&block_size=512KiB"), deviations(2 << 20)},
+};
+
+INSTANTIATE_TEST_SUITE_P(Azure, StoreContract, ::testing::ValuesIn(kCases), contract_name);
 
 }  // namespace
 }  // namespace varve::store

@@ -92,7 +92,7 @@ class Reading {
     const auto range = parse_content_range(answer.header("content-range").value_or(""));
     if (!range || !range->first) return nonsense(answer, "it does not say which part it has");
     const uint64_t due = range_size(range_, range->size);
-    if (*range->first != range_.offset || *range->last - *range->first + 1 != due)
+    if (*range->first != range_.offset || *range->last + 1 - *range->first != due)
       return nonsense(answer, "another part than was asked for");
     size_ = range->size;
     due_ = due;
