@@ -10,6 +10,7 @@
 #include "crypto/crypto.h"
 #include "engine/sqlite/follower.h"
 #include "repo/lease.h"
+#include "repo/retention.h"
 
 namespace varve::backup {
 
@@ -23,6 +24,7 @@ constexpr auto kMark = std::chrono::seconds(5);
 constexpr auto kPoll = std::chrono::milliseconds(500);
 constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kPutTime = std::chrono::seconds(60);
+constexpr auto kLock = std::chrono::minutes(30);
 constexpr size_t kFold = 64;  // pieces folded into one, and such folds into the next
 constexpr uint64_t kFoldBytes = 24u << 20;
 
@@ -173,6 +175,7 @@ class FollowRun {
       return {};
     }
     folder_.reset();
+    base_.reset();
     epoch_ = repo::new_backup_id(now(), "log");
     Progress progress;
     report(fmt::format("{}: laying a base", reason));
@@ -183,6 +186,7 @@ class FollowRun {
     ++status_.bases;
     status_.bytes += m.stored;
     report(fmt::format("base {} laid: {}", m.id, m.type));
+    if (repo_->retain()) base_ = std::move(m);
     return {};
   }
 
@@ -193,6 +197,7 @@ class FollowRun {
       if (m.epoch == log.epoch && anchor_of(m)) base = &m;
     }
     if (!base) return std::nullopt;
+    if (repo_->retain()) base_ = *base;
     TRY_ASSIGN(sqlite::CaptureData data, sqlite::decode_capture_data(base->engine_data));
     TRY_ASSIGN(auto path, path_through(log.pieces, *data.txn, log.last_txn));
     for (const PieceName& name : path) {
@@ -252,7 +257,22 @@ class FollowRun {
       // The next one says the same and more.
       if (auto r = mark(ctx_, false); !r) log::debug("no mark: {}", r.error().describe());
     }
+    if (base_ && at - last_lock_ > kLock) {
+      last_lock_ = at;
+      // There is slack of a day at least: it is tried again long before a lock runs out.
+      if (auto r = lock_base(); !r) log::warn("{}", r.error().describe());
+    }
     return {};
+  }
+
+  // Pieces of the log are of no use without the base, which must stay locked as long as the newest of them.
+  Result<> lock_base() {
+    const auto before = base_->retained_until;
+    base_->writer.clear();  // what is known is known of all its packs
+    TRY_OK(repo::extend_retention(*repo_, ctx_, *base_, before));
+    if (base_->retained_until == before) return {};
+    return repo_->store().extend_retention(ctx_, repo::manifest_key(source_.name, base_->id),
+                                           *base_->retained_until);
   }
 
   Result<> mark(const Context& ctx, bool ended) {
@@ -283,8 +303,10 @@ class FollowRun {
   std::optional<repo::Lease> lease_;
   std::unique_ptr<sqlite::Follower> follower_;
   std::string epoch_;
+  std::optional<repo::Manifest> base_;  // kept where it must stay locked
   FollowStatus status_;
   SteadyClock::time_point last_renewal_ = SteadyClock::now(), last_mark_ = SteadyClock::now();
+  SteadyClock::time_point last_lock_ = {};  // at once: the base may be old
   std::string marked_;
   Timestamp marked_until_ = {};
 };

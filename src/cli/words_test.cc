@@ -96,7 +96,12 @@ TEST_F(WordsTest, ADamagedSourceSaysSo) {
   backup::SourceState state;
   state.source = "app\x1b[31m";
   state.backups.unreadable = {{"sources/app/backups/x", Error{Code::kDamaged, "it does not authenticate"}}};
-  state.epochs.push_back({.epoch = "e", .last_txn = 9, .covered_until = kNow, .gap = true, .gap_after = 7});
+  backup::EpochLog log;
+  log.epoch = "e";
+  log.last_txn = 9;
+  log.gap = true;
+  log.gap_after = 7;
+  state.epochs.push_back(log);
   const std::string text = source_text(state, kNow, Style{});
   EXPECT_THAT(text, HasSubstr("no readable backup"));
   EXPECT_THAT(text, HasSubstr("unreadable sources/app/backups/x: it does not authenticate"));

@@ -70,7 +70,7 @@ Result<uint64_t> LogWriter::write(const Context& ctx, const LogPieceHead& head,
   }
   const store::Key key = log_piece_key(head.source, head.epoch, head.first, head.last);
   TRY_ASSIGN(PackInfo info, assembler.finish(*repo_, id, key));
-  TRY_OK(repo_->store().put(ctx, key, assembler.parts(), {}));
+  TRY_OK(repo_->store().put(ctx, key, assembler.parts(), repo_->lasting()));
   return info.size;
 }
 

@@ -7,6 +7,7 @@
 #include "store/wrap/readonly.h"
 #include "store/wrap/retry.h"
 #include "store/wrap/throttle.h"
+#include "store/wrap/traced.h"
 
 namespace varve::store {
 namespace {
@@ -33,7 +34,8 @@ Result<StorePtr> open_store(const Context& ctx, const std::string& address, cons
     if (!place.settings.all().contains(name)) TRY_OK(place.settings.set(name, value));
   TRY_OK(place.settings.check(settings_of(place.scheme)));
   TRY_ASSIGN(StorePtr store, open_driver(ctx, place, options));
-  if (options.limit_rate > 0) store = with_throttle(std::move(store), options.limit_rate);
+  if (options.limit_rate) store = with_throttle(std::move(store), options.limit_rate);
+  if (place.scheme != "file") store = with_trace(std::move(store));
   store = with_retry(with_limit(std::move(store)));
   if (options.read_only) store = with_readonly(std::move(store));
   return store;

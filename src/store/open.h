@@ -5,14 +5,15 @@
 
 #include "store/place.h"
 #include "store/store.h"
+#include "store/wrap/throttle.h"
 
 namespace varve::store {
 
 struct OpenOptions {
-  bool create = false;      // local, sftp: make the folder if it is not there. Buckets are never made
-  bool read_only = false;   // wrap/readonly
-  uint64_t limit_rate = 0;  // bytes per second, 0: none (wrap/throttle)
-  Settings settings = {};   // those of the configuration; what the address sets itself wins
+  bool create = false;     // local, sftp: make the folder if it is not there. Buckets are never made
+  bool read_only = false;  // wrap/readonly
+  Rate limit_rate = {};    // wrap/throttle; empty: none
+  Settings settings = {};  // those of the configuration; what the address sets itself wins
 };
 
 // "file:///srv/backups", or a plain path; "s3://bucket/prefix", …; "mem://name" (tests: one store per name
