@@ -166,17 +166,21 @@ class Handler(BaseHTTPRequestHandler):
                 return self.read_version(version) if version else self.read_current()
         return self.forward()
 
+    def setup(self):
+        super().setup()
+        self.upstream = http.client.HTTPConnection("127.0.0.1", _upstream["port"], timeout=60)
+
+    def finish(self):
+        self.upstream.close()
+        super().finish()
+
     def forward(self):
-        connection = http.client.HTTPConnection("127.0.0.1", _upstream["port"], timeout=60)
-        try:
-            connection.request(self.command, self.path, self.body, dict(self.headers.items()))
-            answer = connection.getresponse()
-            content = answer.read()
-            hop = ("connection", "keep-alive", "transfer-encoding", "date")
-            headers = {k.lower(): v for k, v in answer.getheaders()}
-            return answer.status, {k: v for k, v in headers.items() if k not in hop}, content
-        finally:
-            connection.close()
+        self.upstream.request(self.command, self.path, self.body, dict(self.headers.items()))
+        answer = self.upstream.getresponse()
+        content = answer.read()
+        hop = ("connection", "keep-alive", "transfer-encoding", "date")
+        headers = {k.lower(): v for k, v in answer.getheaders()}
+        return answer.status, {k: v for k, v in headers.items() if k not in hop}, content
 
     def kept(self):
         return self.server.versions.setdefault(self.blob, [])
