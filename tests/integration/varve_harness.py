@@ -30,6 +30,8 @@ import time
 import unittest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "services"))  # from weather import Fault, Weather
+
 TIMEOUT = float(os.environ.get("VARVE_TEST_TIMEOUT", "120"))
 PASSPHRASE = "correct horse battery staple"
 
