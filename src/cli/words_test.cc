@@ -92,6 +92,18 @@ TEST_F(WordsTest, WindowsAndHolds) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
+TEST_F(WordsTest, ManyWindowsOfOneLogAreOneLine) {
+  backup::SourceState state;
+  state.source = "app";
+  for (int i = 0; i < 9; ++i)
+    state.windows.push_back({kNow - hours(9 - i), kNow - hours(9 - i) + Seconds(2), "e", 1, 42, false});
+  state.windows.push_back({kNow, kNow + Seconds(3), "f", 43, 50, true});
+  EXPECT_THAT(
+      source_text(state, kNow, Style{}),
+      HasSubstr("    05:32:05 to 13:32:07, but for 8 stretches that nobody followed; --json tells them\n"
+                "    14:32:05 to 14:32:08, followed now\n"));
+}
+
 TEST_F(WordsTest, ADamagedSourceSaysSo) {
   backup::SourceState state;
   state.source = "app\x1b[31m";

@@ -25,7 +25,7 @@ constexpr std::string_view kLookAtProxy =
 constexpr std::string_view kLookAtCertificate =
     "if the endpoint has a certificate of your own authority, name that with ca_file";
 
-// Only what is here with kTransient may pass.
+// Only what is here with kTransient may pass; a host that is not known is looked into by the caller.
 constexpr std::array kMeanings = {
     Meaning{CURLE_COULDNT_CONNECT, "cannot be reached", Retry::kTransient, true},
     Meaning{CURLE_COULDNT_RESOLVE_HOST, "cannot be reached: its name is not known", Retry::kTransient, false,
@@ -54,11 +54,13 @@ constexpr std::array kMeanings = {
     Meaning{CURLE_PROXY, "cannot be reached: the proxy refused", Retry::kNever, true, kLookAtProxy},
 };
 
-// The other side went away in the middle of the handshake, as one that restarts does; OpenSSL has no code for
-// it that libcurl would pass on. Every other failure of a handshake is one of versions and ciphers.
+// The other side went away in the middle of the handshake, as one that restarts does. libcurl tells it from a
+// quarrel over versions and ciphers in its words only.
 bool broke_in_handshake(std::string_view detail) {
-  return detail.find("SSL_connect:") != std::string_view::npos ||
-         detail.find("unexpected eof") != std::string_view::npos;
+  constexpr std::array<std::string_view, 4> kWords = {"SSL_connect:", "unexpected eof",
+                                                      "Recv failure:", "Send failure:"};
+  return std::any_of(kWords.begin(), kWords.end(),
+                     [&](std::string_view words) { return detail.find(words) != std::string_view::npos; });
 }
 
 // The proxy's answer to CONNECT, where it was no success; 0: none.

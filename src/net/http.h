@@ -23,7 +23,7 @@ struct HttpResponse;
 
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;                      // whole and percent-encoded: it is sent byte for byte
+  std::string url = {};                 // whole and percent-encoded: it is sent byte for byte
   std::vector<Header> headers = {};     // Content-Length follows from the body; no Expect is sent
   std::span<const ByteView> body = {};  // in pieces, in order; stays with the caller until send() returns
   // Sees status and headers of the final response ahead of its body: what goes to a sink cannot be taken

@@ -6,13 +6,14 @@
 
 #include "base/text.h"
 #include "net/failure.h"
+#include "net/resolve.h"
 
 namespace varve::net {
 namespace {
 
 constexpr size_t kMostHeaderBytes = size_t{256} << 10;  // all of a response's, those of 1xx included
 constexpr size_t kMostPart = size_t{256} << 10;         // of a body at a time, to the sink
-constexpr long kBuffer = 256 << 10;                     // libcurl's own, each way
+constexpr long kBuffer = 128 << 10;                     // libcurl's own, each way
 
 uint64_t total_size(std::span<const ByteView> pieces) {
   uint64_t out = 0;
@@ -49,6 +50,12 @@ std::string origin_of(std::string_view url) {
   std::string_view authority = url.substr(host, url.find_first_of("/?#\\", host) - host);
   if (const size_t at = authority.rfind('@'); at != std::string_view::npos) authority.remove_prefix(at + 1);
   return printable(fmt::format("{}://{}", url.substr(0, colon), authority));
+}
+
+// Only for names: not for an IPv6 address.
+std::string host_of(std::string_view origin) {
+  const std::string_view authority = origin.substr(origin.find("://") + 3);
+  return std::string(authority.substr(0, authority.find(':')));
 }
 
 }  // namespace
@@ -119,8 +126,6 @@ Result<> Transfer::set_up(CURL* easy) {
   set_callbacks();
   TRY_OK(set_headers());
   if (set_ == CURLE_OK) return {};
-  if (set_ == CURLE_SSL_CACERT_BADFILE || set_ == CURLE_BAD_FUNCTION_ARGUMENT)
-    return fail(failure_of(easy, set_, detail_.data(), origin_));
   return fail(Code::kInternal, fmt::format("libcurl refused an option: {}", curl_easy_strerror(set_)));
 }
 
@@ -145,8 +150,9 @@ void Transfer::set_connection() {
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_within.count()));
   // Or giving up waits for the resolver's thread, and that for a name server that is away.
   set(CURLOPT_QUICK_EXIT, 1L);
-  set(CURLOPT_BUFFERSIZE, kBuffer);
-  set(CURLOPT_UPLOAD_BUFFERSIZE, kBuffer);
+  // Refused by a handle that failed before it was connected, which has its buffer still: then that serves.
+  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kBuffer);
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kBuffer);
 }
 
 void Transfer::set_method() {
@@ -284,10 +290,16 @@ bool Transfer::take_body(ByteView bytes) {
 }
 
 Result<HttpResponse> Transfer::finish(CURL* easy, CURLcode code) {
+  // For libcurl a connection's end in the middle of the headers is their end.
+  if (code == CURLE_OK && part_ != Part::kBody) code = CURLE_PARTIAL_FILE;
   if (code == CURLE_OK) return std::move(response_);
   if (gave_up_) return fail(std::move(*gave_up_));
   TRY_OK(ctx_.check());
-  return fail(failure_of(easy, code, detail_.data(), origin_));
+  Error error = failure_of(easy, code, detail_.data(), origin_);
+  if (code == CURLE_COULDNT_RESOLVE_HOST && is_unknown_host(ctx_, host_of(origin_)))
+    error.retry = Retry::kNever;
+  TRY_OK(ctx_.check());
+  return fail(std::move(error));
 }
 
 }  // namespace varve::net

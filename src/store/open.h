@@ -1,18 +1,19 @@
 // From an address to a driver with its decorators. The only place that knows every driver.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "store/place.h"
 #include "store/store.h"
-#include "store/wrap/throttle.h"
 
 namespace varve::store {
 
 struct OpenOptions {
   bool create = false;     // local, sftp: make the folder if it is not there. Buckets are never made
   bool read_only = false;  // wrap/readonly
-  Rate limit_rate = {};    // wrap/throttle; empty: none
+  std::function<uint64_t()> limit_rate =
+      {};                  // bytes per second at this moment (wrap/throttle); empty: no limit
   Settings settings = {};  // those of the configuration; what the address sets itself wins
 };
 
