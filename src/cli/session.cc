@@ -107,8 +107,7 @@ Result<const plan::Configuration*> Session::configuration() {
   return &*configuration_;
 }
 
-Result<RepositoryPlace> Session::named_place(const plan::Configuration& config) const {
-  const std::string& text = globals_.repo;
+Result<RepositoryPlace> Session::named_place(const plan::Configuration& config, const std::string& text) {
   if (const auto it = config.repositories.find(text); it != config.repositories.end())
     return RepositoryPlace{it->second.url, &it->second};
   if (looks_like_address(text)) return RepositoryPlace{text, nullptr};
@@ -125,9 +124,14 @@ Result<RepositoryPlace> Session::named_place(const plan::Configuration& config) 
   return fail(Code::kUsage, fmt::format("there is no repository called \"{}\"", printable(text)), hint);
 }
 
+Result<RepositoryPlace> Session::named_place(const std::string& text) {
+  TRY_ASSIGN(const plan::Configuration* config, configuration());
+  return named_place(*config, text);
+}
+
 Result<RepositoryPlace> Session::place(const std::string& source) {
   TRY_ASSIGN(const plan::Configuration* config, configuration());
-  if (!globals_.repo.empty()) return named_place(*config);
+  if (!globals_.repo.empty()) return named_place(*config, globals_.repo);
   if (const auto it = config->sources.find(source);
       it != config->sources.end() && !it->second.repositories.empty()) {
     const auto& repository = config->repositories.at(it->second.repositories.front());
@@ -261,6 +265,21 @@ Result<std::vector<std::string>> Session::stored_sources(const repo::Repository&
   if (text.empty()) return repo::list_sources(repo, ctx_);
   TRY_ASSIGN(const std::string name, stored_source(repo, text));
   return std::vector<std::string>{name};
+}
+
+Result<std::string> Session::name_in_store(store::Store& store, const std::string& text) {
+  const auto there = [&](const std::string& name) -> Result<bool> {
+    if (!repo::check_name(name)) return false;
+    TRY_ASSIGN(const store::ListPage page, store.list(ctx_, fmt::format("sources/{}/", name), "", 1));
+    return !page.objects.empty();
+  };
+  TRY_ASSIGN(const bool named, there(text));
+  if (named) return text;
+  if (const auto source = from_address(text)) {
+    TRY_ASSIGN(const bool known, there(source->name));
+    if (known) return source->name;
+  }
+  return text;
 }
 
 Result<backup::Source> Session::live_source(const repo::Repository* repo, const std::string& text) {

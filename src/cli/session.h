@@ -42,6 +42,8 @@ class Session {
 
   // `source` (as typed, may be empty) helps to choose: the configuration names a source's repositories.
   Result<RepositoryPlace> place(const std::string& source);
+  // A repository as it is typed: a name from the configuration, an address, a folder.
+  Result<RepositoryPlace> named_place(const std::string& text);
   Result<store::StorePtr> open_store(const RepositoryPlace& place, bool create, bool read_only) const;
   enum class Access { kRead, kWrite };
   Result<repo::RepositoryPtr> open(const std::string& source, Access access);
@@ -52,6 +54,8 @@ class Session {
   Result<std::string> stored_source(const repo::Repository& repo, const std::string& text);
   // All of them for an empty text; else the one it names.
   Result<std::vector<std::string>> stored_sources(const repo::Repository& repo, const std::string& text);
+  // Without a key: the name under which the store has it, or `text` where it has none such.
+  Result<std::string> name_in_store(store::Store& store, const std::string& text);
   // SOURCE as a database that can be read now.
   // `repo` may be null: then only the configuration, addresses and files are looked at.
   Result<backup::Source> live_source(const repo::Repository* repo, const std::string& text);
@@ -64,7 +68,7 @@ class Session {
               const std::string& backup, const std::string& outcome, const std::string& detail) const;
 
  private:
-  Result<RepositoryPlace> named_place(const plan::Configuration& config) const;
+  static Result<RepositoryPlace> named_place(const plan::Configuration& config, const std::string& text);
   Result<backup::Source> from_configuration(const plan::SourceConfig& source) const;
   // An address or a path; one that the configuration knows keeps its name there.
   Result<backup::Source> from_address(const std::string& address);

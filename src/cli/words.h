@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backup/copy.h"
 #include "backup/point.h"
 #include "backup/restore.h"
 #include "backup/verify.h"
@@ -35,6 +36,7 @@ std::string backed_up(const repo::Manifest& manifest, double seconds, Timestamp 
 std::string restored(const backup::RestoreReport& report, Timestamp reference);
 std::string restored(const backup::TableReport& report, Timestamp reference);
 std::string verified(const backup::VerifyReport& report, double seconds, const Style& style);
+std::string copied(const backup::CopyReport& report, const Style& style);
 std::string window_text(const backup::Window& window, Timestamp reference);
 // One source with its table of backups and its windows.
 std::string source_text(const backup::SourceState& state, Timestamp reference, const Style& style);

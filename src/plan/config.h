@@ -25,6 +25,7 @@ struct PlanConfig {
   Objectives objectives;
   std::map<std::string, std::string> schedule;  // full, differential, incremental, log: as written
   Retention retention;                          // window from objectives when not given itself
+  std::vector<std::string> copies;              // repositories that hold a copy: varve copy
 };
 struct SourceConfig {
   std::string name, engine, address;  // address: "sqlite:/srv/app.db" from `path`

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "repo/config.h"
+#include "repo/copy_pin.h"
 #include "repo/key_ring.h"
 #include "repo/probe.h"
 #include "repo/sealed_json.h"
@@ -20,12 +21,18 @@ tl::unexpected<Error> already_there(const store::Store& store) {
   return fail(Code::kExists, fmt::format("there is a repository at {} already", store.describe()));
 }
 
+tl::unexpected<Error> copy_not_ended(const store::Store& store) {
+  return fail(Code::kIncomplete, fmt::format("the copy to {} has not ended yet", store.describe()),
+              "run varve copy again: it goes on where it was");
+}
+
 // What an earlier init that did not end may have left is fine; anything else is somebody's.
 Result<> check_empty(const Context& ctx, store::Store& store) {
   return store::for_each(store, ctx, "", [&](const store::ObjectInfo& info) -> Result<> {
     const std::string_view key = info.key;
     if (key == kConfigKey) return already_there(store);
     if (key.starts_with(kKeyPrefix) || key.starts_with(kProbePrefix)) return {};
+    if (key.starts_with(kCopyPrefix)) return copy_not_ended(store);
     for (std::string_view ours : {"packs/", "sources/", "pins/", "leases/", "gc/", "events/"}) {
       if (key.starts_with(ours))
         return fail(Code::kConflict,
@@ -66,6 +73,8 @@ Result<std::string> load_config_text(const Context& ctx, store::Store& store) {
   auto bytes = store::get_bytes(store, ctx, std::string(kConfigKey), kMaxJsonObject);
   if (bytes) return std::string(as_text(*bytes));
   if (bytes.error().code != Code::kNotFound) return fail(std::move(bytes).error());
+  TRY_ASSIGN(const store::ListPage copies, store.list(ctx, std::string(kCopyPrefix), "", 1));
+  if (!copies.objects.empty()) return copy_not_ended(store);
   for (const char* prefix : {"packs/", "sources/"}) {
     TRY_ASSIGN(const store::ListPage page, store.list(ctx, prefix, "", 1));
     if (!page.objects.empty())
@@ -130,6 +139,10 @@ Result<std::shared_ptr<Repository>> Repository::open(const Context& ctx, store::
   }
   return std::shared_ptr<Repository>(
       new Repository(std::move(store), *config, text, opened.root, opened.key_id));
+}
+
+std::shared_ptr<Repository> Repository::copy_in(store::StorePtr store) const {
+  return std::shared_ptr<Repository>(new Repository(std::move(store), config_, config_text_, root_, key_id_));
 }
 
 crypto::SecretKey Repository::derive(std::string_view context, ByteView info) const {
