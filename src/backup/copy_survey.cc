@@ -113,4 +113,9 @@ EpochKey backup_of(std::string_view key) {
   return {std::string(key.substr(begin, key.find('/', begin) - begin)), std::string(repo::last_segment(key))};
 }
 
+std::string backup_name(std::string_view key) {
+  const auto [source, id] = backup_of(key);
+  return source + "/" + id;
+}
+
 }  // namespace varve::backup

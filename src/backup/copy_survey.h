@@ -29,5 +29,6 @@ Result<CopySurvey> survey(const Context& ctx, store::Store& from, store::Store& 
 
 // "app", "20261123-…" of the name of a manifest.
 EpochKey backup_of(std::string_view manifest_key);
+std::string backup_name(std::string_view manifest_key);  // "app/20261123-…"
 
 }  // namespace varve::backup

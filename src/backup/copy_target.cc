@@ -34,15 +34,21 @@ Result<> check_leftovers(const Context& ctx, store::Store& to, const repo::RepoI
       "choose an empty place; if this was a copy and lost its varve.json, put that back: varve key restore");
 }
 
-Result<> remove_ended_copies(const Context& ctx, store::Store& to) {
+// Of processes that are dead, and what an earlier copy of this one left because it failed.
+Result<> remove_ended_copies(const Context& ctx, store::Store& to, const repo::CopyInfo& own) {
   auto copies = repo::list_copies(ctx, to);
   if (!copies && copies.error().code == Code::kDamaged) {
     log::warn("the pin of a copy cannot be read: {}", copies.error().describe());
     return {};
   }
   if (!copies) return fail(std::move(copies).error());
+  const auto before = [&](const repo::CopyInfo& copy) {
+    return copy.id != own.id && copy.from == own.from && copy.process.host == own.process.host &&
+           copy.process.boot == own.process.boot && copy.process.pid == own.process.pid &&
+           copy.process.started == own.process.started;
+  };
   for (const repo::CopyInfo& copy : *copies)
-    if (os::liveness(copy.process) == os::Liveness::kDead)
+    if (before(copy) || os::liveness(copy.process) == os::Liveness::kDead)
       TRY_OK(store::remove_one(to, ctx, repo::copy_key(copy.id)));
   return {};
 }
@@ -126,7 +132,7 @@ Result<repo::CopyPin> pin_target(const Context& ctx, const store::StorePtr& from
     if (same)
       return fail(Code::kUsage,
                   fmt::format("{} and {} are the same place", from->describe(), to->describe()));
-    TRY_OK(remove_ended_copies(ctx, *to));
+    TRY_OK(remove_ended_copies(ctx, *to, pin.info()));
     return wait_for_collections(ctx, to, options);
   }();
   if (checked) return pin;

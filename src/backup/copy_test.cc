@@ -623,6 +623,42 @@ TEST(CopyPin, OldOnesHoldUpNobody) {
   EXPECT_TRUE(repo::has_ended(info, now()));
 }
 
+// What is stored is frozen.
+constexpr char kPin[] = R"({
+  "format": 1,
+  "repository": "6f0f3a5e0d3c4b1f9d0a7c5e2b1a4f60",
+  "from": "file:///srv/backups",
+  "host": "db1",
+  "boot": "5e1f",
+  "pid": 4711,
+  "process_started": 123456,
+  "started": "2026-11-23T14:32:05Z",
+  "checksum": "9516c18ec4447e48f068936910052b7f"
+}
+)";
+
+TEST(CopyPin, AsItIsStored) {
+  const store::Key key = "copies/0123456789abcdef01234567";
+  auto copy = repo::parse_copy_pin(key, kPin);
+  ASSERT_TRUE(copy) << copy.error().describe();
+  EXPECT_EQ(copy->id.hex(), "0123456789abcdef01234567");
+  EXPECT_EQ(copy->repository.hex(), "6f0f3a5e0d3c4b1f9d0a7c5e2b1a4f60");
+  EXPECT_EQ(copy->from, "file:///srv/backups");
+  EXPECT_EQ(copy->process.pid, 4711);
+  EXPECT_EQ(to_rfc3339(copy->started), "2026-11-23T14:32:05Z");
+  EXPECT_EQ(repo::parse_copy_pin("copies/x", kPin).error().code, Code::kDamaged);
+  std::string damaged = kPin;
+  damaged[30] = 'e';
+  EXPECT_EQ(repo::parse_copy_pin(key, damaged).error().code, Code::kDamaged);
+}
+
+// A collection that cannot read who copies must not go on.
+TEST(CopyPin, AnUnreadableOneStopsCollections) {
+  const repo::TestRepository t;
+  ASSERT_TRUE(store::put_bytes(*t.mem, {}, "copies/0123456789abcdef01234567", as_bytes("?")));
+  EXPECT_EQ(repo::collect(*t.repo, {}, {}).error().code, Code::kDamaged);
+}
+
 TEST(CopyKeys, ThoseOfAnInitThatDidNotEndStayBehind) {
   const repo::TestRepository t, other;
   for (const std::string& key : other.names("keys/"))

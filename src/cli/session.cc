@@ -43,6 +43,17 @@ std::string which_sources(const std::string& text, const std::vector<std::string
   return fmt::format("there are: {}", list_of(known));
 }
 
+// The one that every source is backed up to; the others hold copies.
+const plan::RepositoryConfig* common_repository(const plan::Configuration& config) {
+  const std::string* name = nullptr;
+  for (const auto& [source, known] : config.sources) {
+    if (known.repositories.empty()) return nullptr;
+    if (name != nullptr && *name != known.repositories.front()) return nullptr;
+    name = &known.repositories.front();
+  }
+  return name == nullptr ? nullptr : &config.repositories.at(*name);
+}
+
 }  // namespace
 
 std::string shell_words(const std::vector<std::string>& words) {
@@ -145,6 +156,8 @@ Result<RepositoryPlace> Session::place(const std::string& source) {
     return fail(Code::kUsage, "no repository is named",
                 fmt::format("{}\nor once: export VARVE_REPO=file:///srv/backups",
                             typed("--repo file:///srv/backups")));
+  if (const auto* repository = common_repository(*config))
+    return RepositoryPlace{repository->url, repository};
   std::vector<std::string> names;
   for (const auto& [name, repository] : config->repositories) names.push_back(name);
   return fail(Code::kUsage,
@@ -191,6 +204,11 @@ Result<repo::RepositoryPtr> Session::open(const std::string& source, Access acce
   TRY_ASSIGN(const RepositoryPlace where, place(source));
   TRY_ASSIGN(std::optional<repo::KeySource> key, given_secret(where));
   TRY_ASSIGN(store::StorePtr store, open_store(where, false, access == Access::kRead));
+  return open_in(where, std::move(store), std::move(key));
+}
+
+Result<repo::RepositoryPtr> Session::open_in(const RepositoryPlace& where, store::StorePtr store,
+                                             std::optional<repo::KeySource> key) {
   if (!key) {
     key.emplace();
     // varve.json tells whether a key is needed at all; whatever is wrong with it, open() says better.

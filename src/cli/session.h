@@ -15,6 +15,7 @@
 #include "repo/events.h"
 #include "repo/repository.h"
 #include "store/store.h"
+#include "store/wrap/fallback.h"
 
 namespace varve::cli {
 
@@ -47,6 +48,16 @@ class Session {
   Result<store::StorePtr> open_store(const RepositoryPlace& place, bool create, bool read_only) const;
   enum class Access { kRead, kWrite };
   Result<repo::RepositoryPtr> open(const std::string& source, Access access);
+  // The same for what only reads: objects that the repository lost, or that are damaged there, come from
+  // other repositories that hold a copy. Those are named by --fallback, or, where the configuration chose the
+  // repository, are the source's others and the copies of its plan.
+  struct Fallback {
+    std::vector<std::string> repositories;
+    bool unite = false;  // show also what only they have
+  };
+  Result<repo::RepositoryPtr> open(const std::string& source, Access access, const Fallback& fallback);
+  // What came from where, for people; empty: everything from where it was asked for.
+  std::vector<std::string> fallback_notes() const;
   // By flag, environment or configuration; nullopt when none of them gives one.
   Result<std::optional<repo::KeySource>> given_secret(const RepositoryPlace& place);
 
@@ -68,6 +79,14 @@ class Session {
               const std::string& backup, const std::string& outcome, const std::string& detail) const;
 
  private:
+  Result<std::vector<RepositoryPlace>> fallback_places(const std::string& source,
+                                                       const RepositoryPlace& first,
+                                                       const Fallback& fallback);
+  Result<store::StorePtr> store_with_fallback(const RepositoryPlace& first,
+                                              const std::vector<RepositoryPlace>& others, bool read_only,
+                                              bool unite);
+  Result<repo::RepositoryPtr> open_in(const RepositoryPlace& where, store::StorePtr store,
+                                      std::optional<repo::KeySource> key);
   static Result<RepositoryPlace> named_place(const plan::Configuration& config, const std::string& text);
   Result<backup::Source> from_configuration(const plan::SourceConfig& source) const;
   // An address or a path; one that the configuration knows keeps its name there.
@@ -79,6 +98,8 @@ class Session {
   crypto::SecretText environment_passphrase_;
   const std::vector<std::string> arguments_;
   std::optional<plan::Configuration> configuration_;
+  std::shared_ptr<store::FallbackStore> fallback_;
+  std::vector<std::string> fallback_notes_;
 };
 
 // "varve backup 'my app.db'": words quoted where a shell needs it.

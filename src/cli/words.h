@@ -21,6 +21,8 @@ inline constexpr char kSourceHelp[] =
     "there is "
     "just one";
 inline constexpr char kOneSourceHelp[] = "Only this source: a name, sqlite:PATH, or a SQLite file";
+inline constexpr char kFallbackHelp[] =
+    "Read what is lost or damaged from this repository, which holds a copy";
 inline constexpr char kBackupHelp[] = "A backup's id, the beginning of one, or \"latest\"";
 
 // "14:32:05" on the local day of `reference`, else "2026-11-23 14:32:05 +01:00".

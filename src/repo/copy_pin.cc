@@ -42,7 +42,13 @@ Result<CopyInfo> decode_members(const nlohmann::json& json) {
   return out;
 }
 
-Result<CopyInfo> decode(const store::Key& key, std::string_view text) {
+}  // namespace
+
+store::Key copy_key(const WriterId& id) {
+  return fmt::format("{}{}", kCopyPrefix, id.hex());
+}
+
+Result<CopyInfo> parse_copy_pin(const store::Key& key, std::string_view text) {
   const auto named = [&](Error e) {
     if (!e.message.starts_with(key)) e.message = fmt::format("{}: {}", key, e.message);
     return fail(std::move(e));
@@ -55,12 +61,6 @@ Result<CopyInfo> decode(const store::Key& key, std::string_view text) {
   if (!out) return named(std::move(out).error());
   out->id = *id;
   return out;
-}
-
-}  // namespace
-
-store::Key copy_key(const WriterId& id) {
-  return fmt::format("{}{}", kCopyPrefix, id.hex());
 }
 
 std::string describe(const CopyInfo& copy) {
@@ -106,7 +106,7 @@ Result<std::vector<CopyInfo>> list_copies(const Context& ctx, store::Store& stor
     auto bytes = store::get_bytes(store, ctx, key, kMaxJsonObject);
     if (!bytes && bytes.error().code == Code::kNotFound) continue;  // released since it was listed
     if (!bytes) return fail(std::move(bytes).error());
-    TRY_ASSIGN(CopyInfo copy, decode(key, as_text(*bytes)));
+    TRY_ASSIGN(CopyInfo copy, parse_copy_pin(key, as_text(*bytes)));
     out.push_back(std::move(copy));
   }
   return out;

@@ -21,6 +21,9 @@ struct CopyInfo {
 // "copies/3f9a… (a copy from file:///a on host h, process 42, since …)"
 std::string describe(const CopyInfo& copy);
 
+// kDamaged, naming the object; kUnsupported for a newer format.
+Result<CopyInfo> parse_copy_pin(const store::Key& key, std::string_view text);
+
 class CopyPin {
  public:
   static Result<CopyPin> take(const Context& ctx, store::StorePtr store, const RepoId& repository,

@@ -7,6 +7,7 @@
 #include "repo/copy_pin.h"
 #include "repo/key_ring.h"
 #include "repo/probe.h"
+#include "repo/replicas.h"
 #include "repo/sealed_json.h"
 
 namespace varve::repo {
@@ -86,6 +87,29 @@ Result<std::string> load_config_text(const Context& ctx, store::Store& store) {
               "create one: varve init");
 }
 
+// Which repository it is, and its root key.
+struct Way {
+  std::string text;
+  Config config;
+  OpenedKey key;
+};
+Result<Way> find_way_in(const Context& ctx, store::Store& store, const KeySource& key) {
+  Way out;
+  TRY_ASSIGN(out.text, load_config_text(ctx, store));
+  auto config = decode_config(out.text);
+  if (!config && config.error().code == Code::kDamaged)
+    return fail(std::move(config).error().with_hint("put it back from the recovery kit: varve key restore"));
+  if (!config) return fail(std::move(config).error());
+  out.config = std::move(*config);
+  TRY_OK(check_kind_of_key(out.config, key));
+  out.key.root = public_root(out.config.id);
+  if (out.config.encryption == Encryption::kNone) return out;
+  TRY_ASSIGN(const Secret secret, Secret::from(key));
+  TRY_ASSIGN(const KeyRing ring, load_key_ring(ctx, store, out.config.id));
+  TRY_ASSIGN(out.key, open_with(ring, secret, config_digest(out.text)));
+  return out;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Repository>> Repository::create(const Context& ctx, store::StorePtr store,
@@ -125,20 +149,9 @@ Result<std::shared_ptr<Repository>> Repository::create(const Context& ctx, store
 Result<std::shared_ptr<Repository>> Repository::open(const Context& ctx, store::StorePtr store,
                                                      const KeySource& key) {
   TRY_OK(crypto::init());
-  TRY_ASSIGN(const std::string text, load_config_text(ctx, *store));
-  auto config = decode_config(text);
-  if (!config && config.error().code == Code::kDamaged)
-    return fail(std::move(config).error().with_hint("put it back from the recovery kit: varve key restore"));
-  if (!config) return fail(std::move(config).error());
-  TRY_OK(check_kind_of_key(*config, key));
-  OpenedKey opened{public_root(config->id), ""};
-  if (config->encryption != Encryption::kNone) {
-    TRY_ASSIGN(const Secret secret, Secret::from(key));
-    TRY_ASSIGN(const KeyRing ring, load_key_ring(ctx, *store, config->id));
-    TRY_ASSIGN(opened, open_with(ring, secret, config_digest(text)));
-  }
+  TRY_ASSIGN(Way way, read_any(*store, [&](store::Store& from) { return find_way_in(ctx, from, key); }));
   return std::shared_ptr<Repository>(
-      new Repository(std::move(store), *config, text, opened.root, opened.key_id));
+      new Repository(std::move(store), way.config, way.text, way.key.root, way.key.key_id));
 }
 
 std::shared_ptr<Repository> Repository::copy_in(store::StorePtr store) const {

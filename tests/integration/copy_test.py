@@ -10,7 +10,7 @@ from pathlib import Path
 from varve_harness import VarveTest, dump, main
 
 
-class CopyTest(VarveTest):
+class CopyBase(VarveTest):
     def setUp(self):
         super().setUp()
         self.rng = random.Random(11)
@@ -52,6 +52,8 @@ class CopyTest(VarveTest):
             self.path("back.db").unlink()
         self.varve("verify", "--repo", self.copy)
 
+
+class CopyTest(CopyBase):
     def test_the_original_is_gone(self):
         self.backup()
         self.change()
@@ -265,6 +267,97 @@ copies = ["offsite", "vault"]
         lines = self.varve("copy", "shop", "--json", env=env).out.splitlines()
         self.assertEqual([json.loads(line)["copy"]["to"] for line in lines],
                          [f"file://{self.copy}", f"file://{self.path('vault')}"])
+
+
+class FallbackTest(CopyBase):
+    """A restore takes each object from where it is intact."""
+
+    def setUp(self):
+        super().setUp()
+        self.backup()
+        self.change()
+        self.newest = self.backup()
+        self.copies()
+
+    def restore(self, *arguments, env=None):
+        out = self.varve("restore", "app.db", "--target", "back.db", "--json", *arguments, env=env)
+        self.assertEqual(dump(self.path("back.db")), self.expected[self.newest])
+        self.path("back.db").unlink()
+        return out
+
+    def spoil(self, repo, pattern):
+        for p in repo.glob(pattern):
+            content = bytearray(p.read_bytes())
+            content[len(content) // 2] ^= 1
+            p.unlink()
+            p.write_bytes(bytes(content))
+
+    def test_object_by_object(self):
+        self.spoil(self.repo, "packs/*/*")
+        self.assertFails(self.run_varve("restore", "app.db", "--target", "back.db"), 4, "packs/")
+        out = self.restore("--fallback", self.copy)
+        self.assertIn("objects came from", out.err)
+        self.assertIn("did not have them intact", json.dumps(out.json["restore"]["notes"]))
+        # Other objects are spoilt in the copy: between them the two have everything.
+        self.spoil(self.copy, "sources/*/backups/*")
+        self.spoil(self.copy, "keys/*")
+        self.spoil(self.copy, "varve.json")
+        self.restore("--fallback", self.copy)
+        self.spoil(self.copy, "packs/*/*")
+        self.assertFails(self.run_varve("restore", "app.db", "--target", "back.db", "--fallback", self.copy), 4, "packs/")
+        self.assertFalse(self.path("back.db").exists())
+
+    def test_a_backup_that_only_the_copy_has(self):
+        for p in self.repo.glob("sources/*/backups/*"):
+            p.unlink()
+        self.varve("restore", "app.db", "--target", "back.db", status=3)
+        self.restore("--fallback", self.copy)
+        listed = self.varve("list", "app.db", "--json", "--fallback", self.copy).json
+        self.assertEqual({b["id"] for b in listed["sources"][0]["backups"]}, set(self.expected))
+        self.varve("show", "app.db", self.newest, "--fallback", self.copy)
+        self.varve("status", "--fallback", self.copy)
+        self.varve("history", "app.db", "--fallback", self.copy)
+
+    def test_all_is_gone(self):
+        shutil.rmtree(self.repo)
+        out = self.restore("--fallback", self.copy)
+        self.assertIn("cannot be opened", out.err)
+        self.repo.mkdir()  # the disk was replaced
+        self.restore("--fallback", self.copy)
+        self.varve("restore", "app.db", "--target", "back.db", "--fallback", self.path("nowhere"), status=(3, 4))
+
+    def test_another_repository_is_not_read(self):
+        other = self.path("other")
+        self.varve("init", "--repo", other)
+        self.varve("backup", "app.db", "--repo", other)
+        out = self.restore("--fallback", other, "--fallback", self.copy)
+        self.assertIn("holds another repository", out.err)
+
+    def test_by_configuration(self):
+        self.path("varve.toml").write_text(f"""
+[repository.main]
+url = "{self.repo}"
+[repository.offsite]
+url = "{self.copy}"
+[source.shop]
+engine = "sqlite"
+path = "app.db"
+repositories = ["main"]
+plan = "gold"
+[plan.gold]
+copies = ["offsite"]
+""")
+        env = {"VARVE_REPO": None}
+        self.restore(env=env)
+        self.spoil(self.repo, "packs/*/*")
+        out = self.restore(env=env)
+        self.assertIn("did not have them intact", out.err)
+        self.varve("verify", env=env, status=4)  # of the repository alone
+        # Who names a repository means that one.
+        self.varve("restore", "app.db", "--target", "back.db", "--repo", "main", env=env, status=4)
+        shutil.rmtree(self.repo)
+        self.varve("list", env=env)
+        self.restore(env=env)
 
 
 if __name__ == "__main__":
