@@ -67,3 +67,23 @@ function(varve_module name)
       DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS unit)
   endif()
 endfunction()
+
+# varve_services_test(NAME SERVICES s3 … SOURCES a_test.cc … DEPENDS store …): tests against real servers, which
+# tests/services/with.py starts beside them. One test for ctest, so that one start of the servers serves all cases.
+function(varve_services_test name)
+  cmake_parse_arguments(M "" "" "SERVICES;SOURCES;DEPENDS" ${ARGN})
+  if(NOT VARVE_TESTS)
+    return()
+  endif()
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  add_executable(${name}_test ${M_SOURCES})
+  target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  foreach(dep ${M_DEPENDS})
+    target_link_libraries(${name}_test PRIVATE varve_${dep})
+  endforeach()
+  target_link_libraries(${name}_test PRIVATE GTest::gmock GTest::gtest_main)
+  add_test(NAME services/${name}
+    COMMAND Python3::Interpreter ${CMAKE_SOURCE_DIR}/tests/services/with.py ${M_SERVICES} -- $<TARGET_FILE:${name}_test>)
+  # The first run of all fetches the servers.
+  set_tests_properties(services/${name} PROPERTIES LABELS services TIMEOUT 1200)
+endfunction()

@@ -77,6 +77,7 @@ Result<> CopyRun::steps() {
   TRY_OK(copy_keys());
   TRY_OK(transfer("copying holds", survey_.holds, false));
   TRY_OK(copy_packs());
+  TRY_OK(extend_locks());
   split_manifests();
   TRY_OK(copy_manifests(openers_));
   TRY_OK(copy_pieces());
@@ -112,7 +113,7 @@ Result<> CopyRun::transfer(const char* phase, std::vector<CopyItem>& items, bool
 
 // Everything below a prefix that the target lacks, in chunks. `wanted` may leave out, and say more.
 Result<> CopyRun::copy_prefix(const char* phase, const std::string& prefix, bool ordered,
-                              const std::function<bool(CopyItem&, bool at_target)>& wanted,
+                              const std::function<bool(CopyItem&, const store::ObjectInfo*)>& wanted,
                               const std::function<void(const CopyItem&, Transfer::Outcome)>& done) {
   std::vector<CopyItem> chunk;
   const auto flush = [&] {
@@ -124,7 +125,7 @@ Result<> CopyRun::copy_prefix(const char* phase, const std::string& prefix, bool
   };
   TRY_OK(for_each_pair(ctx_, *from_, to_.get(), prefix, [&](const auto* a, const auto* b) -> Result<> {
     CopyItem item{.key = a != nullptr ? a->key : b->key, .size = a != nullptr ? a->size : b->size};
-    if (wanted && !wanted(item, b != nullptr)) return {};
+    if (wanted && !wanted(item, b)) return {};
     if (a == nullptr) return {};
     if (b != nullptr && a->size == b->size && !options_.deep) {
       ++report_.present;
@@ -163,7 +164,9 @@ Result<> CopyRun::copy_keys() {
 
 Result<> CopyRun::put_config() {
   if (!report_.created) return {};
-  auto put = store::put_bytes(*to_, ctx_, std::string(repo::kConfigKey), as_bytes(config_.text));
+  store::PutOptions how;
+  if (options_.retain) how.retain_until = locked_until(*options_.retain);
+  auto put = store::put_bytes(*to_, ctx_, std::string(repo::kConfigKey), as_bytes(config_.text), how);
   if (!put && put.error().code != Code::kExists) return fail(std::move(put).error());
   TRY_ASSIGN(const Buffer stored,
              store::get_bytes(*to_, ctx_, std::string(repo::kConfigKey), repo::kMaxJsonObject));
@@ -177,6 +180,10 @@ Result<> CopyRun::put_config() {
 Result<CopyReport> copy(const Context& ctx, store::StorePtr from, store::StorePtr to,
                         const CopyOptions& options, Progress& progress) {
   TRY_OK(crypto::init());
+  if (options.retain && !to->capabilities().retention)
+    return fail(Code::kUnsupported,
+                fmt::format("{} cannot keep objects from being removed, and retain = is set", to->describe()),
+                "use a bucket with Object Lock (docs/stores/), or take out retain");
   TRY_ASSIGN(CopiedConfig config, read_copied_config(ctx, *from));
   return CopyRun(ctx, std::move(from), std::move(to), options, std::move(config), progress).run();
 }

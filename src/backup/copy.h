@@ -23,6 +23,9 @@ struct CopyOptions {
   bool repair = false;       // replace what is damaged at the copy and sound at the original
   bool dry_run = false;
   unsigned workers = 0;  // 0: four
+  // For so long the target itself is to refuse the removal of what is copied (repo/retention.h). With the key
+  // that holds for every pack which a backup copied now needs; without it, for what is copied now.
+  std::optional<Seconds> retain = {};
   // How long to wait for a collection that is under way at the copy.
   std::chrono::seconds patience{60};
 };

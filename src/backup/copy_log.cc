@@ -64,9 +64,10 @@ Result<> CopyRun::copy_pieces() {
       continue;
     }
     // One after the other, so that there is never a gap; where nobody looks yet, side by side.
-    TRY_OK(copy_prefix(
-        "copying the log", repo::log_prefix(name.first, name.second), !report_.created,
-        [](CopyItem& item, bool) { return repo::parse_log_name(repo::last_segment(item.key)).has_value(); }));
+    TRY_OK(copy_prefix("copying the log", repo::log_prefix(name.first, name.second), !report_.created,
+                       [](CopyItem& item, const store::ObjectInfo*) {
+                         return repo::parse_log_name(repo::last_segment(item.key)).has_value();
+                       }));
   }
   return {};
 }

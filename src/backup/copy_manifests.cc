@@ -3,6 +3,7 @@
 
 #include "backup/copy_run.h"
 #include "backup/verify_findings.h"
+#include "repo/retention.h"
 
 namespace varve::backup {
 namespace {
@@ -22,15 +23,17 @@ Result<> CopyRun::copy_packs() {
   if (keyed()) TRY_OK(find_needed());
   return copy_prefix(
       "copying packs", "packs/", false,
-      [&](CopyItem& item, bool at_target) {
+      [&](CopyItem& item, const store::ObjectInfo* at_target) {
         const auto id = repo::pack_from_key(item.key);
         if (!id) return false;
         if (!keyed()) return true;
         Needed* needed = find(*id);
-        if (needed == nullptr) return at_target && options_.deep;
+        if (needed == nullptr) return at_target != nullptr && options_.deep;
         item.checksum = needed->checksum;
         // What is compared and found wanting is taken back below.
-        if (at_target && item.size == needed->size) needed->there = true;
+        if (at_target != nullptr && at_target->size == needed->size) needed->there = true;
+        if (at_target != nullptr && options_.retain)
+          needed->extend = now() - at_target->modified > repo::retention_slack(*options_.retain);
         return true;
       },
       [&](const CopyItem& item, Transfer::Outcome outcome) {
@@ -39,6 +42,25 @@ Result<> CopyRun::copy_packs() {
         if (needed != nullptr) needed->there = outcome == Transfer::Outcome::kThere;
         if (outcome == Transfer::Outcome::kProblem && !item.compare) failed_packs_.push_back(item.key);
       });
+}
+
+// What new backups need and was copied long ago is locked for longer, as a commit does.
+Result<> CopyRun::extend_locks() {
+  if (!options_.retain || options_.dry_run || survey_.manifests.empty()) return {};
+  std::vector<store::Key> keys;
+  for (const Needed& n : needed_)
+    if (n.there && n.extend) keys.push_back(repo::pack_key(n.id));
+  TRY_OK(
+      store::for_each(*to_, ctx_, std::string(repo::kKeyPrefix), [&](const store::ObjectInfo& o) -> Result<> {
+        keys.push_back(o.key);
+        return {};
+      }));
+  if (!report_.created) keys.emplace_back(repo::kConfigKey);
+  if (!keyed())
+    report_.notes.push_back("without a key the locks of packs that were copied before are not extended");
+  return in_parallel(ctx_, kReaders, keys.size(), [&](const Context& ctx, size_t i) {
+    return to_->extend_retention(ctx, keys[i], locked_until(*options_.retain));
+  });
 }
 
 CopyRun::Needed* CopyRun::find(const repo::PackId& id) {
@@ -206,6 +228,9 @@ Result<> CopyRun::put_manifests(std::vector<CopyItem>& chunk) {
     return fail(std::move(why));
   }
   put_.insert(put_.end(), put.begin(), put.end());
+  // Locked only now, for a locked one could not be withdrawn.
+  for (const store::Key& key : put)
+    if (options_.retain) TRY_OK(to_->extend_retention(after, key, locked_until(*options_.retain)));
   return done;
 }
 

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "repo/key_object.h"
 #include "repo/pack.h"
+#include "repo/retention.h"
 #include "repo/sealed_json.h"
 
 namespace varve::backup {
@@ -24,6 +25,12 @@ constexpr size_t kUnsummed = 24;  // checksum and magic, at the end of a pack's 
 
 bool is_piece(std::string_view key) {
   return key.starts_with("sources/") && repo::parse_log_name(repo::last_segment(key)).has_value();
+}
+
+// What a commit locks when it is put. Manifests are locked once it is certain that they stay.
+bool is_lasting(std::string_view key) {
+  return key.starts_with("packs/") || key.starts_with(repo::kKeyPrefix) || key.starts_with("events/") ||
+         is_piece(key);
 }
 
 // With the key: is this the object that was written under this name?
@@ -82,6 +89,10 @@ std::optional<std::string> flaw_of(const store::Key& key, ByteView bytes, const 
   if (opened == nullptr || !kind) return std::nullopt;
   const auto plain = opened->open_object(*kind, key, bytes);
   return plain ? std::nullopt : std::optional(plain.error().message);
+}
+
+Timestamp locked_until(Seconds retain) {
+  return now() + retain + repo::retention_slack(retain);
 }
 
 // Who may put when, and how many bytes are under way. Room is given in the order of the items, so that those
@@ -275,6 +286,7 @@ Result<Transfer::Outcome> Transfer::put(const Context& ctx, const CopyItem& item
                                         bool replace) {
   store::PutOptions how;
   how.mode = replace ? store::PutMode::kUnconditional : store::PutMode::kCreateOnly;
+  if (options_.retain && is_lasting(item.key)) how.retain_until = locked_until(*options_.retain);
   auto stored = store::put_bytes(*to_, ctx, item.key, bytes, how);
   if (!stored && stored.error().code == Code::kExists) {  // another copy was quicker
     CopyItem both = item;

@@ -16,6 +16,9 @@ namespace varve::backup {
 std::optional<std::string> flaw_of(const store::Key& key, ByteView bytes, const repo::Config& config,
                                    const repo::Repository* opened);
 
+// How long what is put now for a promise of `retain` is locked.
+Timestamp locked_until(Seconds retain);
+
 struct CopyItem {
   store::Key key;
   uint64_t size = 0;

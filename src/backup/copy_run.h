@@ -20,7 +20,8 @@ class CopyRun {
     repo::PackId id;
     uint64_t size = 0;
     codec::Checksum checksum{};
-    bool there = false;  // at the target
+    bool there = false;   // at the target
+    bool extend = false;  // … since so long ago that its lock is too short
   };
 
   bool keyed() const { return options_.opened != nullptr; }
@@ -33,7 +34,7 @@ class CopyRun {
       const Transfer::Done& done = [](size_t, Transfer::Outcome) {});
   // Everything below a prefix that the target lacks, in chunks. `wanted` may leave out, and say more.
   Result<> copy_prefix(const char* phase, const std::string& prefix, bool ordered = false,
-                       const std::function<bool(CopyItem&, bool at_target)>& wanted = {},
+                       const std::function<bool(CopyItem&, const store::ObjectInfo* at_target)>& wanted = {},
                        const std::function<void(const CopyItem&, Transfer::Outcome)>& done = {});
 
   // --- packs and manifests ---
@@ -41,6 +42,7 @@ class CopyRun {
   Needed* find(const repo::PackId& id);
   Result<> find_needed();
   void distinct();
+  Result<> extend_locks();
   void split_manifests();
   Result<> copy_manifests(std::vector<CopyItem>& all);
   Result<> keep_whole(std::vector<CopyItem>& chunk);

@@ -23,6 +23,7 @@ namespace varve::cli {
 struct RepositoryPlace {
   std::string url;
   const plan::RepositoryConfig* config = nullptr;
+  const plan::RateLimit* limit_rate = nullptr;  // of the source's plan
 };
 
 class Session {
@@ -46,6 +47,8 @@ class Session {
   // A repository as it is typed: a name from the configuration, an address, a folder.
   Result<RepositoryPlace> named_place(const std::string& text);
   Result<store::StorePtr> open_store(const RepositoryPlace& place, bool create, bool read_only) const;
+  // How long what is written there is to be kept by the store itself.
+  static std::optional<Seconds> retain(const RepositoryPlace& place);
   enum class Access { kRead, kWrite };
   Result<repo::RepositoryPtr> open(const std::string& source, Access access);
   // The same for what only reads: objects that the repository lost, or that are damaged there, come from
@@ -86,8 +89,9 @@ class Session {
                                               const std::vector<RepositoryPlace>& others, bool read_only,
                                               bool unite);
   Result<repo::RepositoryPtr> open_in(const RepositoryPlace& where, store::StorePtr store,
-                                      std::optional<repo::KeySource> key);
+                                      std::optional<repo::KeySource> key, std::optional<Seconds> retain);
   static Result<RepositoryPlace> named_place(const plan::Configuration& config, const std::string& text);
+  Result<RepositoryPlace> chosen_place(const plan::Configuration& config, const std::string& source) const;
   Result<backup::Source> from_configuration(const plan::SourceConfig& source) const;
   // An address or a path; one that the configuration knows keeps its name there.
   Result<backup::Source> from_address(const std::string& address);

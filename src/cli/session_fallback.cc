@@ -120,7 +120,9 @@ Result<repo::RepositoryPtr> Session::open(const std::string& source, Access acce
   }
   TRY_ASSIGN(store::StorePtr store,
              store_with_fallback(where, others, access == Access::kRead, fallback.unite));
-  return open_in(where, std::move(store), std::move(key));
+  // A copy that stands in for the repository need not be able to keep its promise.
+  return open_in(where, std::move(store), std::move(key),
+                 fallback_notes_.empty() ? retain(where) : std::nullopt);
 }
 
 std::vector<std::string> Session::fallback_notes() const {

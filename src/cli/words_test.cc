@@ -92,11 +92,28 @@ TEST_F(WordsTest, WindowsAndHolds) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
+TEST_F(WordsTest, ManyWindowsOfOneLogAreOneLine) {
+  backup::SourceState state;
+  state.source = "app";
+  for (int i = 0; i < 9; ++i)
+    state.windows.push_back({kNow - hours(9 - i), kNow - hours(9 - i) + Seconds(2), "e", 1, 42, false});
+  state.windows.push_back({kNow, kNow + Seconds(3), "f", 43, 50, true});
+  EXPECT_THAT(
+      source_text(state, kNow, Style{}),
+      HasSubstr("    05:32:05 to 13:32:07, but for 8 stretches that nobody followed; --json tells them\n"
+                "    14:32:05 to 14:32:08, followed now\n"));
+}
+
 TEST_F(WordsTest, ADamagedSourceSaysSo) {
   backup::SourceState state;
   state.source = "app\x1b[31m";
   state.backups.unreadable = {{"sources/app/backups/x", Error{Code::kDamaged, "it does not authenticate"}}};
-  state.epochs.push_back({.epoch = "e", .last_txn = 9, .covered_until = kNow, .gap = true, .gap_after = 7});
+  backup::EpochLog log;
+  log.epoch = "e";
+  log.last_txn = 9;
+  log.gap = true;
+  log.gap_after = 7;
+  state.epochs.push_back(log);
   const std::string text = source_text(state, kNow, Style{});
   EXPECT_THAT(text, HasSubstr("no readable backup"));
   EXPECT_THAT(text, HasSubstr("unreadable sources/app/backups/x: it does not authenticate"));

@@ -19,11 +19,16 @@ struct Header {
   std::string name, value;
 };
 
+struct HttpResponse;
+
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;                      // whole and percent-encoded: it is sent byte for byte
+  std::string url = {};                 // whole and percent-encoded: it is sent byte for byte
   std::vector<Header> headers = {};     // Content-Length follows from the body; no Expect is sent
   std::span<const ByteView> body = {};  // in pieces, in order; stays with the caller until send() returns
+  // Sees status and headers of the final response ahead of its body: what goes to a sink cannot be taken
+  // back. An error ends the request and is returned.
+  std::function<Result<>(const HttpResponse&)> on_head = {};
 };
 
 struct HttpResponse {
@@ -42,7 +47,8 @@ struct HttpClientOptions {
   std::chrono::milliseconds connect_within{10'000};
   std::chrono::milliseconds stalled_after{30'000};  // no byte moved either way for so long: given up
   size_t most_kept = size_t{16} << 20;              // of a body that does not go to a sink
-  std::string ca_file = {};                         // empty: the system's
+  std::string ca_file = {};                         // in place of the system's; empty: the system's
+  bool direct = false;  // past every proxy: what is asked of this machine's own surroundings (metadata)
 };
 
 // Receives the body of a 2xx response in parts of at most 256 KiB; an error ends the request and is returned.

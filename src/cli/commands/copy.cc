@@ -119,6 +119,7 @@ Result<backup::CopyReport> run_job(Session& session, const Options& o, const Job
   options.repair = o.repair;
   options.dry_run = o.dry_run;
   options.trust_store = o.trust_store;
+  options.retain = Session::retain(job.to);
   TRY_ASSIGN(options.workers, number_within("--workers", o.workers.value_or(0), 0, 64));
   auto opened = open_if_given(session, job, from);
   if (!opened && opened.error().code == Code::kNotFound)

@@ -98,6 +98,7 @@ class Cached : public CacheStore {
   CacheStats stats() const override { return cache_.stats(); }
   Capabilities capabilities() const override { return inner_->capabilities(); }
   std::string describe() const override { return inner_->describe(); }
+  std::string policy() const override { return inner_->policy(); }
   Result<ObjectInfo> head(const Context& ctx, const Key& key) override { return inner_->head(ctx, key); }
   Result<ListPage> list(const Context& ctx, const std::string& prefix, const std::string& token,
                         size_t most) override {

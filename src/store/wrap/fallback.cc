@@ -150,6 +150,7 @@ class Fallback : public FallbackStore {
     return all_[0]->extend_retention(ctx, key, until);
   }
   std::string describe() const override { return all_[0]->describe(); }
+  std::string policy() const override { return all_[0]->policy(); }
   std::span<const StorePtr> alternatives() const override { return alternatives_; }
 
   Result<uint64_t> get(const Context& ctx, const Key& key, Range range, const Sink& sink) override {

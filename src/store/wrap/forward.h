@@ -31,6 +31,7 @@ class Forward : public Store {
   }
   std::string describe() const override { return inner_->describe(); }
   std::span<const StorePtr> alternatives() const override { return inner_->alternatives(); }
+  std::string policy() const override { return inner_->policy(); }
 
  protected:
   Store& inner() const { return *inner_; }

@@ -64,6 +64,7 @@ class Limited : public LimitStore {
   size_t limit() const override { return limiter_.limit(); }
   Capabilities capabilities() const override { return inner_->capabilities(); }
   std::string describe() const override { return inner_->describe(); }
+  std::string policy() const override { return inner_->policy(); }
   Result<> put(const Context& ctx, const Key& key, Body body, const PutOptions& options) override {
     return within(ctx, [&] { return inner_->put(ctx, key, body, options); });
   }
