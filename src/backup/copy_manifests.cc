@@ -3,6 +3,7 @@
 
 #include "backup/copy_run.h"
 #include "backup/verify_findings.h"
+#include "repo/key_object.h"
 #include "repo/retention.h"
 
 namespace varve::backup {

@@ -431,6 +431,46 @@ TEST_P(Copy, ACutShortObjectAtTheCopyIsNoticedWithoutDeep) {
   expect_sound(true);
 }
 
+TEST_P(Copy, LockedForAsLongAsWasPromised) {
+  CopyOptions o = options();
+  o.retain = std::chrono::days(10);
+  to_->set_clock([] { return now() - std::chrono::days(5); });
+  EXPECT_TRUE(run_copy(t_.mem, to_, o).problems.empty());
+  for (const auto& [key, object] : to_->snapshot()) {
+    if (key.find("/holds/") != key.npos || key.find("/mark-") != key.npos) continue;
+    ASSERT_TRUE(object.retain_until) << key;
+    EXPECT_GT(*object.retain_until, now() + std::chrono::days(10)) << key;
+  }
+  to_->set_clock({});
+  shop_.pass(Seconds(60));
+  shop_.change(1);
+  shop_.backup(shop_.backups().begin()->first);
+  const auto counting = std::make_shared<FaultStore>(to_);
+  const CopyReport r = run_copy(t_.mem, counting, o);
+  EXPECT_EQ(r.backups, 1u);
+  bool packs = false, manifest = false, keys = false;
+  for (const auto& call : counting->calls()) {
+    if (call.kind != store::CallKind::kExtend) continue;
+    packs = packs || call.key.starts_with("packs/");
+    manifest = manifest || call.key.find("/backups/") != call.key.npos;
+    keys = keys || call.key.starts_with("keys/");
+  }
+  EXPECT_EQ(packs, keyed()) << "those that the new backup shares with the old one";
+  EXPECT_TRUE(manifest);
+  EXPECT_TRUE(keys);
+  expect_sound(true);
+
+  class Unable : public store::Forward {
+   public:
+    using Forward::Forward;
+    store::Capabilities capabilities() const override { return {}; }
+  };
+  Progress progress;
+  auto refused = copy({}, t_.mem, std::make_shared<Unable>(to_), o, progress);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnsupported);
+}
+
 // --- collections at the copy ---
 
 TEST_P(Copy, KeepsOutOfTheWayOfCollections) {
