@@ -328,7 +328,9 @@ TEST_F(KeptConnection, ThatClosesNeverHasAWriteSentTwice) {
 TEST_F(KeptConnection, ThatClosesBeforeItHasAllOfABodyMayBeReplaced) {
   const auto response = second("PUT", size_t{64} << 20, false);
   // When the break is noticed while sending, libcurl leaves it at that.
-  if (!response) EXPECT_EQ(response.error().retry, Retry::kTransient) << response.error().describe();
+  if (!response) {
+    EXPECT_EQ(response.error().retry, Retry::kTransient) << response.error().describe();
+  }
   EXPECT_EQ(heads_, response ? 3 : 2);
 }
 
