@@ -103,7 +103,7 @@ main() {
   begin=$SECONDS
   install_packages "to test" libgtest-dev libgmock-dev libsqlite3-dev sqlite3 python3 strace clang lld libclang-rt-14-dev \
     libbenchmark-dev clang-format clang-tidy mandoc bash zsh fish git util-linux \
-    openssl libisal2
+    openssl libisal2 openssh-server openssh-client
 
   if [[ $mode == --tidy ]]; then
     ./build.sh >/dev/null

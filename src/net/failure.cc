@@ -38,8 +38,6 @@ constexpr std::array kMeanings = {
     Meaning{CURLE_SEND_ERROR, "broke the connection while the request was sent", Retry::kTransient},
     Meaning{CURLE_RECV_ERROR, "broke the connection while its answer was read", Retry::kTransient},
     Meaning{CURLE_SEND_FAIL_REWIND, "broke the connection while the request was sent", Retry::kTransient},
-    Meaning{CURLE_HTTP2, "broke the connection (HTTP/2)", Retry::kTransient},
-    Meaning{CURLE_HTTP2_STREAM, "broke the request off (HTTP/2)", Retry::kTransient},
     Meaning{CURLE_PEER_FAILED_VERIFICATION, "shows a certificate that is not trusted", Retry::kNever, true,
             kLookAtCertificate},
     Meaning{CURLE_SSL_CONNECT_ERROR, "agrees on no TLS", Retry::kNever, true,

@@ -138,8 +138,7 @@ class Mutilation(VarveTest):
 
     def test_replayed_from_an_older_time(self):
         """An older manifest under a newer name, an older pack in a newer one's place."""
-        names = self.objects()
-        manifests = [n for n in names if "/backups/" in n]
+        manifests = [n for n in self.place.names() if "/backups/" in n]
         self.write(manifests[-1], (self.sound / manifests[0]).read_bytes())
         self.found(manifests[-1])
 
