@@ -159,7 +159,7 @@ class FollowRun {
   // Databases are replaced by programs that take a moment between the old one and the new one, and copied
   // over by some that are no database until they are whole.
   Result<> begin_again(const std::string& reason) {
-    const auto give_up = SteadyClock::now() + kReplaced;
+    const auto began = SteadyClock::now();
     std::string told;
     for (;;) {
       auto begun = begin(reason);
@@ -167,7 +167,10 @@ class FollowRun {
       const Error& e = begun.error();
       const bool may_pass =
           e.code == Code::kNotFound || e.code == Code::kConflict || e.code == Code::kDatabase;
-      if (!may_pass || SteadyClock::now() > give_up) return begun;
+      const auto patience = e.retry != Retry::kNever && e.code == Code::kUnreachable ? options_.patience
+                            : may_pass                                               ? kReplaced
+                                                                                     : Seconds(0);
+      if (SteadyClock::now() - began >= patience) return begun;
       if (std::exchange(told, e.describe()) != e.describe())
         report(fmt::format("{}: cannot be followed now: {}", reason, e.describe()));
       TRY_OK(ctx_.sleep(kPoll));
@@ -209,8 +212,7 @@ class FollowRun {
     marked_.clear();  // the old epoch keeps its last one
     Progress progress;
     report(fmt::format("{}: laying a base", reason));
-    TRY_ASSIGN(repo::Manifest m,
-               store_capture(repo_, ctx_, source_, *capture, epoch_, options_.backup, progress));
+    TRY_ASSIGN(repo::Manifest m, store_base(*capture, progress));
     status_.txn = last + 1;
     status_.covered_until = std::max(status_.covered_until, m.moment);
     ++status_.bases;
@@ -218,6 +220,17 @@ class FollowRun {
     report(fmt::format("base {} laid: {}", m.id, m.type));
     if (repo_->retain()) base_ = std::move(m);
     return {};
+  }
+
+  // A base may take longer than a lease lasts.
+  Result<repo::Manifest> store_base(engine::Capture& capture, Progress& progress) {
+    const std::jthread keeper([this](const std::stop_token& stop) {
+      const Context ctx{.stop = stop};
+      while (ctx.sleep(kRenew)) {
+        if (auto r = lease_->renew(ctx); !r) log::debug("lease: {}", r.error().describe());
+      }
+    });
+    return store_capture(repo_, ctx_, source_, capture, epoch_, options_.backup, progress);
   }
 
   // Where each database stood at the end of the stored log; nullopt when the log does not say.
@@ -244,6 +257,20 @@ class FollowRun {
     return std::optional(std::move(data));
   }
 
+  std::string key_of(const repo::LogPieceHead& head) const {
+    return repo::log_piece_key(head.source, head.epoch, head.first, head.last);
+  }
+  // Of the piece under this name, when it was us who wrote it; else kExists.
+  Result<uint64_t> size_of_ours(const repo::LogPieceHead& head) {
+    const Context ctx = Context{}.with_deadline(kPutTime);
+    TRY_ASSIGN(const auto there, repo_->store().head(ctx, key_of(head)));
+    TRY_ASSIGN(const auto piece, repo::LogPiece::open(repo_, ctx, there.key, there.size));
+    if (piece.writer() != writer_id_) return fail(Code::kExists, there.key + " is another's");
+    status_.bytes += there.size;
+    folder_.added({there.key, head.first, head.last, there.size});
+    return there.size;
+  }
+
   // A put under way is ended, not cut, when we are asked to stop; only a store that does not answer is left.
   Result<> store_batch(const sqlite::Batch& batch) {
     if (batch.set.commits.empty()) return {};
@@ -251,14 +278,19 @@ class FollowRun {
         source_.name,        epoch_, batch.set.first_txn,      batch.set.last_txn, batch.set.first_time,
         batch.set.last_time, false,  sqlite::encode(batch.set)};
     const auto give_up = SteadyClock::now() + options_.patience;
+    bool tried = false;
     for (auto pause = std::chrono::milliseconds(200);;
          pause = std::min(pause * 2, std::chrono::milliseconds(5000))) {
       auto size = writer_.write(Context{}.with_deadline(kPutTime), head, batch.slots);
       if (size) {
         status_.bytes += *size;
-        folder_.added(
-            {repo::log_piece_key(source_.name, epoch_, head.first, head.last), head.first, head.last, *size});
+        folder_.added({key_of(head), head.first, head.last, *size});
         break;
+      }
+      if (size.error().code == Code::kExists && tried) {
+        // An earlier try may have been stored, and only its answer lost.
+        size = size_of_ours(head);
+        if (size) break;
       }
       if (size.error().code == Code::kExists)
         return fail(Code::kConflict, fmt::format("another follower of {} is writing its log", source_.name),
@@ -266,6 +298,7 @@ class FollowRun {
       if (size.error().retry == Retry::kNever || SteadyClock::now() > give_up) return fail(size.error());
       report("the repository cannot be reached: " + size.error().describe());
       TRY_OK(ctx_.sleep(pause));
+      tried = true;
     }
     ++status_.pieces;
     status_.commits += batch.set.commits.size();

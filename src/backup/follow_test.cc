@@ -8,6 +8,7 @@
 #include "engine/sqlite/connection.h"
 #include "repo/lease.h"
 #include "repo/repository_for_test.h"
+#include "store/wrap/fault.h"
 
 namespace varve::backup {
 namespace {
@@ -133,6 +134,30 @@ TEST_F(FollowTest, LatestIsRefusedWhenTheBaseOfTheNewestLogIsLost) {
   follow_once();
   ASSERT_TRUE(store::remove_one(*t_.mem, {}, repo::manifest_key(source_.name, state().epochs.back().epoch)));
   EXPECT_EQ(target({}).error().code, Code::kDamaged);
+}
+
+// The answer to a put is lost, the store is away for longer than a driver tries: the piece that stands is
+// ours.
+TEST_F(FollowTest, APieceWhoseAnswerWasLostIsNoOtherFollowers) {
+  auto faults = std::make_shared<store::FaultStore>(t_.mem);
+  const auto repo = *t_.open(faults);
+  follow_once();
+  exec("INSERT INTO t VALUES(1)");
+  bool lost = false;
+  faults->set_policy([&](const store::StoreCall& call) {
+    if (call.kind != store::CallKind::kPut || lost || call.key.find("/log/") == std::string::npos ||
+        repo::last_segment(call.key).starts_with("mark-"))
+      return store::Fault{};
+    lost = true;
+    return store::Fault{store::Fault::What::kLoseReply, store::transient_error()};
+  });
+  FollowOptions options;
+  options.once = true;
+  const auto status = follow(repo, {}, source_, options, {});
+  ASSERT_TRUE(status) << status.error().describe();
+  EXPECT_TRUE(lost);
+  EXPECT_EQ(status->commits, 1u);
+  EXPECT_EQ(target({})->until_txn, status->txn);
 }
 
 // However often it is started, one mark stands.

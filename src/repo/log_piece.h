@@ -47,6 +47,7 @@ class LogPiece {
   Result<> read(const Context& ctx, const std::function<bool(uint32_t slot)>& wanted,
                 const std::function<Result<>(uint32_t slot, ByteView bytes)>& deliver) const;
   uint64_t size() const { return file_->size(); }
+  WriterId writer() const { return writer_of(file_->footer().id); }
 
  private:
   RepositoryPtr repo_;
