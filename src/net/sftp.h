@@ -71,7 +71,8 @@ class Sftp {
   Result<std::vector<Result<>>> remove_files(const Context& ctx, std::span<const std::string> paths);
   // Makes the names in a folder last. The protocol does not know this: it opens the folder as a file and
   // syncs that, which OpenSSH's server allows. kUnsupported where it is refused.
-  Result<> sync_folder(const Context& ctx, const std::string& path);
+  // With `doomed`, that file is removed in passing, whether it is there or not.
+  Result<> sync_folder(const Context& ctx, const std::string& path, const std::string& doomed = {});
 
  private:
   explicit Sftp(std::unique_ptr<SshSession> session) : session_(std::move(session)) {}
@@ -94,6 +95,7 @@ class Sftp {
                          const Sink& sink, const std::string& path);
   Result<> receive_entries(const Context& ctx, const std::string& handle,
                            const std::function<Result<>(SftpEntry&&)>& callback, const std::string& path);
+  bool awaits(uint32_t id) const { return awaited_.contains(id) || arrived_.contains(id); }
   // Takes in the answers that nobody waits for any more, so that the connection can serve again.
   void settle(const Context& ctx);
   Error error_of(const SftpVerdict& verdict, std::string_view doing, const std::string& path) const;

@@ -122,7 +122,7 @@ Result<std::vector<Result<>>> Sftp::remove_files(const Context& ctx, std::span<c
   return out;
 }
 
-Result<> Sftp::sync_folder(const Context& ctx, const std::string& path) {
+Result<> Sftp::sync_folder(const Context& ctx, const std::string& path, const std::string& doomed) {
   auto refused = [&] { return fail(Code::kUnsupported, fmt::format("{} cannot sync a folder", peer())); };
   if (!offers_.sync) return refused();
   SftpRequest r = request(SftpType::kOpen);
@@ -138,8 +138,16 @@ Result<> Sftp::sync_folder(const Context& ctx, const std::string& path) {
   SftpRequest end = request(SftpType::kClose);
   end.string(*handle);
   TRY_ASSIGN(const uint32_t closed, send(ctx, end));
+  std::optional<uint32_t> removed;
+  if (!doomed.empty()) {
+    SftpRequest remove = request(SftpType::kRemove);
+    remove.string(doomed);
+    TRY_ASSIGN(removed, send(ctx, remove));
+  }
   auto done = expect_ok(ctx, synced, "sync", path);
-  if (!broken_) (void)expect_ok(ctx, closed, "close", path);
+  for (const uint32_t id : {closed, removed.value_or(closed)}) {
+    if (!broken_ && awaits(id)) (void)await(ctx, id);
+  }
   return done;
 }
 

@@ -175,6 +175,10 @@ class Login {
                   "check identity_file; ssh-keygen -t ed25519 makes a key");
     }
     if ((s.st_mode & 077) != 0 && S_ISREG(s.st_mode)) {
+      if (options_.identity.empty()) {
+        tried_.push_back(printable(file) + " (left out: others may read it)");
+        return false;
+      }
       return fail(Code::kDenied, fmt::format("others may read the private key {}", printable(file)),
                   fmt::format("chmod 600 {}; if others may have read it, make a new key", printable(file)));
     }
@@ -203,15 +207,28 @@ class Login {
                                  "(identity_passphrase_file), or load the key into an ssh-agent");
   }
 
-  Result<bool> broken(long number) const { return fail(transport_.error(number, "logging in at")); }
+  Result<bool> broken(long number) const {
+    Error error = transport_.error(number, "logging in at");
+    if (error.retry == Retry::kNever || tried_.empty()) return fail(std::move(error));
+    // A server that has had enough of our keys hangs up; to come again with the same ones would get us
+    // banned.
+    return fail(
+        Error{Code::kDenied, fmt::format("{} hung up on us (tried: {})", transport_.peer(), all_tried()),
+              "name the right private key with identity_file, so that it is the only one that is shown"}
+            .caused_by(std::move(error)));
+  }
+
+  std::string all_tried() const {
+    std::string out;
+    for (const std::string& t : tried_) out += (out.empty() ? "" : ", ") + t;
+    return out;
+  }
 
   Result<> refused() const {
-    std::string tried;
-    for (const std::string& t : tried_) tried += (tried.empty() ? "" : ", ") + t;
     return fail(
         Code::kDenied,
         fmt::format("{} does not let us in ({})", transport_.peer(),
-                    tried_.empty() ? "there is no key to show" : "tried: " + tried),
+                    tried_.empty() ? "there is no key to show" : "tried: " + all_tried()),
         "put the public key in the user's authorized_keys on the server, or name another private key with "
         "identity_file. Use ed25519: servers refuse what libssh2 makes of RSA keys");
   }

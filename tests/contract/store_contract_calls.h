@@ -196,7 +196,8 @@ TEST_P(StoreContract, RemovalTellsForEachKey) {
 
 TEST_P(StoreContract, Retention) {
   const auto unit = deviations().retention_unit;
-  const Timestamp until(((now() + std::chrono::hours(24)).time_since_epoch() + unit - Timestamp::duration(1)) / unit * unit);
+  const Timestamp until(
+      ((now() + std::chrono::hours(24)).time_since_epoch() + unit - Timestamp::duration(1)) / unit * unit);
   if (!store().capabilities().retention) {
     EXPECT_CODE(put_bytes(store(), bounded(), "k", as_bytes("x"), {.retain_until = until}),
                 Code::kUnsupported);

@@ -44,7 +44,7 @@ ContractStore stack() {
 
 // A server that offers nothing beyond version 3 of the protocol.
 ContractStore plain() {
-  static Sshd sshd({"ForceCommand=internal-sftp -P hardlink,posix-rename,fsync,statvfs,limits"});
+  static Sshd sshd({"ForceCommand internal-sftp -P hardlink,posix-rename,fsync,statvfs,limits"});
   static std::atomic<int> serial = 0;
   auto make = [n = ++serial]() -> StorePtr {
     auto store = sshd.open(sshd.settings(), true, Context{}.with_deadline(std::chrono::seconds(30)),

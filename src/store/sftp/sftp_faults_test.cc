@@ -188,7 +188,7 @@ TEST(SftpFaults, AStopAndADeadlineHoldWhileTheServerIsFrozen) {
 }
 
 TEST(SftpFaults, KeysAreAgreedOnAnewInTheMiddle) {
-  Sshd sshd({"RekeyLimit=1M"});
+  Sshd sshd({"RekeyLimit 1M"});
   StorePtr store = sshd.must_open();
   const std::string body = pattern(16 << 20);
   auto put = put_bytes(*store, bounded(), "k", as_bytes(body));
@@ -200,12 +200,8 @@ TEST(SftpFaults, KeysAreAgreedOnAnewInTheMiddle) {
 // 12 connections of their own at once: of link and of rename, one wins. What the driver builds on.
 TEST(SftpFaults, NamingIsExclusiveAtTheServer) {
   constexpr int kRacers = 12;
-  Sshd sshd({"MaxStartups=100"});
-  Place place{"sftp",
-              fmt::format("{}@127.0.0.1:{}", ::getuid() == 0 ? "root" : std::getenv("USER"), sshd.port()),
-              sshd.data().native().substr(1)};
-  for (const auto& [name, value] : sshd.settings()) ASSERT_TRUE(place.settings.set(name, value));
-  const sftp::Options options = sftp::read_options(place).value();
+  Sshd sshd({"MaxStartups 100"});
+  const sftp::Options options = sftp::read_options(sshd.place(sshd.settings())).value();
   std::vector<std::unique_ptr<net::Sftp>> racers;
   for (int i = 0; i < kRacers; ++i) racers.push_back(net::Sftp::connect(bounded(), options.ssh).value());
   for (int round = 0; round < 40; ++round) {

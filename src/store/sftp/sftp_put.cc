@@ -37,12 +37,10 @@ Result<> SftpStore::put(const Context& ctx, const Key& key, Body body, const Put
   }
   const std::string temporary = path(fmt::format("{}/{}-{}", kTemporaries, unique_, ++serial_));
   auto done = write_temporary(ctx, *sftp, temporary, body);
-  if (done) {
-    done = publish(ctx, *sftp, temporary, key, options.mode);
-  } else {
-    done = fail(explain(ctx, *sftp, std::move(done).error()));
-  }
-  discard(ctx, *sftp, temporary);
+  if (!done) done = fail(explain(ctx, *sftp, std::move(done).error()));
+  if (done) done = publish(ctx, *sftp, temporary, key, options.mode);
+  if (done) done = sync_folder(ctx, *sftp, folder_of(key), temporary);
+  if (!done) discard(ctx, *sftp, temporary);
   if (done) tidy(ctx, *sftp);
   return done;
 }
@@ -89,11 +87,9 @@ Result<> SftpStore::publish(const Context& ctx, net::Sftp& sftp, const std::stri
     TRY_OK(ensure_folder(ctx, sftp, folder));
     auto named = mode == PutMode::kCreateOnly ? name_without_replacing(ctx, sftp, temporary, key)
                                               : name_replacing(ctx, sftp, temporary, key);
-    if (named) break;
-    if (named.error().code != Code::kNotFound || tries == 3) return named;
+    if (named || named.error().code != Code::kNotFound || tries == 3) return named;
     forget_folder(folder);
   }
-  return sync_folder(ctx, sftp, folder);
 }
 
 Result<> SftpStore::name_without_replacing(const Context& ctx, net::Sftp& sftp, const std::string& temporary,
@@ -165,16 +161,20 @@ void SftpStore::forget_folder(std::string folder) {
   for (; !folder.empty(); folder = folder_of(folder)) durable_folders_.erase(folder);
 }
 
-Result<> SftpStore::sync_folder(const Context& ctx, net::Sftp& sftp, const std::string& folder) {
-  if (!folders_sync_) return {};
-  auto synced = sftp.sync_folder(ctx, path(folder));
-  if (synced || synced.error().code != Code::kUnsupported) return synced;
-  if (folders_sync_.exchange(false))
-    log::info("{} cannot sync folders: what was put last may be lost with the server's power", describe());
+Result<> SftpStore::sync_folder(const Context& ctx, net::Sftp& sftp, const std::string& folder,
+                                const std::string& temporary) {
+  if (folders_sync_) {
+    auto synced = sftp.sync_folder(ctx, path(folder), temporary);
+    if (synced || synced.error().code != Code::kUnsupported) return synced;
+    if (folders_sync_.exchange(false))
+      log::info("{} cannot sync folders: what was put last may be lost with the server's power", describe());
+  }
+  if (temporary.empty()) return {};
+  const std::string paths[] = {temporary};
+  TRY_OK(sftp.remove_files(ctx, paths));
   return {};
 }
 
-// After a rename there is nothing to remove, and that is no failure either.
 void SftpStore::discard(const Context& ctx, net::Sftp& sftp, const std::string& temporary) {
   const std::string paths[] = {temporary};
   if (sftp.usable() && sftp.remove_files(ctx, paths)) return;

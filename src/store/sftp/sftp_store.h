@@ -71,7 +71,9 @@ class SftpStore : public Store {
   Result<> name_replacing(const Context& ctx, net::Sftp& sftp, const std::string& temporary, const Key& key);
   Result<> ensure_folder(const Context& ctx, net::Sftp& sftp, const std::string& folder);
   void forget_folder(std::string folder);
-  Result<> sync_folder(const Context& ctx, net::Sftp& sftp, const std::string& folder);
+  // Where the server can; with a temporary file, that is removed in the same breath.
+  Result<> sync_folder(const Context& ctx, net::Sftp& sftp, const std::string& folder,
+                       const std::string& temporary = {});
   Result<> remove_some(const Context& ctx, net::Sftp& sftp, std::span<const Key> keys,
                        std::vector<RemoveResult>* results);
 

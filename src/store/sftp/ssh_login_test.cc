@@ -86,7 +86,7 @@ TEST_F(SshLogin, AServerWhoseKeyChangedIsRefusedLoudly) {
   EXPECT_NE(said.find("HAS CHANGED"), std::string::npos) << said;
   EXPECT_NE(said.find(sshd_.known_hosts().native() + ":1"), std::string::npos) << said;
   // Known by one kind of key, and showing another, is no better.
-  Sshd ecdsa_only({"HostKey=" + test_environment("VARVE_TEST_SFTP_FOLDER") + "/host_ecdsa"});
+  Sshd ecdsa_only({"HostKey " + test_environment("VARVE_TEST_SFTP_FOLDER") + "/host_ecdsa"});
   std::ofstream(ecdsa_only.known_hosts())
       << ecdsa_only.known_line(os::Path(test_environment("VARVE_TEST_SFTP_FOLDER")) / "host_ed25519.pub");
   auto store = ecdsa_only.open(ecdsa_only.settings());
@@ -150,7 +150,7 @@ TEST_F(SshLogin, KeyFilesThatWillNotDo) {
 
 TEST_F(SshLogin, OtherKindsOfKeys) {
   keygen(file("ecdsa"), "ecdsa");
-  Sshd sshd({"AuthorizedKeysFile=" + file("ecdsa.pub").native()});
+  Sshd sshd({"AuthorizedKeysFile " + file("ecdsa.pub").native()});
   SettingMap settings = sshd.settings();
   settings["identity_file"] = file("ecdsa").native();
   auto store = sshd.open(settings);
@@ -159,7 +159,7 @@ TEST_F(SshLogin, OtherKindsOfKeys) {
 
 TEST_F(SshLogin, EncryptedKeys) {
   keygen(file("locked"), "ed25519", "correct horse");
-  Sshd sshd({"AuthorizedKeysFile=" + file("locked.pub").native()});
+  Sshd sshd({"AuthorizedKeysFile " + file("locked.pub").native()});
   SettingMap settings = sshd.settings();
   settings["identity_file"] = file("locked").native();
   auto attempt = [&] {
@@ -206,6 +206,18 @@ TEST_F(SshAgentLogin, TheAgentsKeysAreUsed) {
   EXPECT_EQ(open(settings_), "");
   settings_["agent"] = "false";
   EXPECT_NE(open(settings_), "");
+}
+
+TEST_F(SshAgentLogin, AServerThatHasHadEnoughOfOurKeys) {
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = fmt::format("key{}", i);
+    keygen(file(name.c_str()), "ed25519");
+    add(file(name.c_str()));
+  }
+  add(sshd_.user_key());
+  const std::string said = open(settings_);
+  EXPECT_NE(said.find("hung up"), std::string::npos) << said;
+  EXPECT_NE(said.find("identity_file"), std::string::npos) << said;
 }
 
 TEST_F(SshAgentLogin, ANamedKeyIsTheOnlyOneThatIsTried) {

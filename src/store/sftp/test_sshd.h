@@ -10,6 +10,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <set>
 #include <spawn.h>
 #include <sstream>
 #include <string>
@@ -91,7 +92,8 @@ inline bool someone_listens(uint16_t port) {
 // The children of a process.
 inline std::vector<pid_t> children_of(pid_t of) {
   std::vector<pid_t> out;
-  for (const std::string& name : os::list_directory("/proc").value()) {
+  const auto names = os::list_directory("/proc").value();
+  for (const std::string& name : names) {
     std::ifstream file("/proc/" + name + "/stat");
     std::string text;
     if (name[0] < '0' || name[0] > '9' || !std::getline(file, text)) continue;
@@ -123,7 +125,7 @@ inline bool is_traced(pid_t pid) {
 
 class Sshd {
  public:
-  // options: "RekeyLimit=1M"; one that names HostKey or another setting of the file takes its place.
+  // options: "RekeyLimit 1M"; in place of what the service's configuration says about the same.
   explicit Sshd(std::vector<std::string> options = {}) : folder_(test_environment("VARVE_TEST_SFTP_FOLDER")) {
     auto dir = os::TempDir::create("varve-sshd");
     EXPECT_TRUE(dir);
@@ -138,16 +140,9 @@ class Sshd {
 
   void start() {
     port_ = port_ == 0 ? free_port() : port_;
-    std::vector<std::string> argv = {"/usr/sbin/sshd",
-                                     "-D",
-                                     "-f",
-                                     (folder_ / "sshd_config").native(),
-                                     "-E",
-                                     (dir_->path() / "log").native(),
-                                     "-o",
-                                     fmt::format("Port={}", port_)};
-    for (const std::string& option : options_) argv.insert(argv.end(), {"-o", option});
-    server_.emplace(argv);
+    write_config();
+    server_.emplace(std::vector<std::string>{"/usr/sbin/sshd", "-D", "-f", config().native(), "-E",
+                                             (dir_->path() / "log").native()});
     for (int i = 0; i < 400 && !someone_listens(port_); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(25));
     EXPECT_TRUE(someone_listens(port_)) << log();
@@ -181,11 +176,14 @@ class Sshd {
   Result<StorePtr> open(const std::map<std::string, std::string>& settings, bool create = true,
                         const Context& ctx = Context{}.with_deadline(std::chrono::seconds(30)),
                         const std::string& below = "") const {
+    return SftpStore::open(ctx, place(settings, below), create);
+  }
+  Place place(const std::map<std::string, std::string>& settings, const std::string& below = "") const {
     const std::string user = parse_place(test_environment("VARVE_TEST_SFTP")).value().authority;
-    Place place{"sftp", fmt::format("{}@127.0.0.1:{}", user.substr(0, user.find('@')), port_),
-                data().native().substr(1) + below};
-    for (const auto& [name, value] : settings) EXPECT_TRUE(place.settings.set(name, value));
-    return SftpStore::open(ctx, place, create);
+    Place out{"sftp", fmt::format("{}@127.0.0.1:{}", user.substr(0, user.find('@')), port_),
+              data().native().substr(1) + below};
+    for (const auto& [name, value] : settings) EXPECT_TRUE(out.settings.set(name, value));
+    return out;
   }
   StorePtr must_open() const {
     auto store = open(settings());
@@ -200,6 +198,20 @@ class Sshd {
   }
 
  private:
+  os::Path config() const { return dir_->path() / "sshd_config"; }
+  void write_config() const {
+    auto keyword = [](const std::string& line) { return line.substr(0, line.find(' ')); };
+    std::set<std::string> ours = {"Port"};
+    for (const std::string& option : options_) ours.insert(keyword(option));
+    std::ofstream out(config());
+    out << "Port " << port_ << "\n";
+    for (const std::string& option : options_) out << option << "\n";
+    std::ifstream base(folder_ / "sshd_config");
+    for (std::string line; std::getline(base, line);) {
+      if (!ours.contains(keyword(line))) out << line << "\n";
+    }
+  }
+
   const os::Path folder_;
   std::optional<os::TempDir> dir_;
   std::vector<std::string> options_;
