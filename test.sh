@@ -119,11 +119,11 @@ main() {
   fi
   if [[ $mode == --release || $mode == --full ]]; then
     call "integration tests" 1800 run_ctest build -L integration -LE short -E mutilation
-    call "stores, beside real servers" 2400 run_ctest build -L services -R "store_s3|store_gcs|weather"
+    call "stores, beside real servers" 2400 run_ctest build -L services -R "store_s3|store_azure|store_gcs|weather"
   fi
   if [[ $mode == --full ]]; then
     call "mutilations" 1200 run_ctest build -R "integration/mutilation"
-    call "the other stores, beside real servers" 1200 run_ctest build -L services -R "store_azure|store_sftp"
+    call "SFTP, beside a real server" 1200 run_ctest build -L services -R "store_sftp"
     call "proofs on every kind of store" 3600 run_ctest build -L proofs
     call "build (address, undefined behaviour)" 1800 build_preset asan build-asan
     call "unit tests (address, undefined behaviour)" 900 run_ctest build-asan -L unit

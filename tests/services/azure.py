@@ -32,8 +32,9 @@ def program():
     stamp = place / ".varve-complete"
     if stamp.exists():
         return main
-    if shutil.which("npm") is None:
-        raise common.Failed("npm is missing, which fetches Azurite: apt-get install nodejs npm")
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        install = 'cd "$1"; source tools/common.sh; install_packages "to test against Azurite" nodejs npm'
+        common.run("bash", "-euc", install, "bash", common.HERE.parents[1], seconds=600)
     fresh = place.with_name(f"{place.name}.{os.getpid()}")
     fresh.mkdir(parents=True, exist_ok=True)
     common.run("npm", "install", "--no-audit", "--no-fund", "--prefix", fresh, f"azurite@{VERSION}", seconds=600)

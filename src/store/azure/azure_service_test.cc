@@ -228,6 +228,22 @@ TEST(AzureService, TiersAreSet) {
   EXPECT_EQ(read(*store, "large").size(), 300'000u);
 }
 
+// A request for a blob of the store that is not the driver's; the status.
+int sent_by_another(const std::string& method, const std::string& address, const std::string& name,
+                    std::vector<net::Header> headers) {
+  const auto place = parse_place(address);
+  net::HttpRequest request;
+  request.method = method;
+  request.url = fmt::format("{}/varve-test/{}/{}", place->settings.text("endpoint"), place->path, name);
+  request.headers = std::move(headers);
+  request.headers.push_back({"x-ms-version", "2021-12-02"});
+  request.headers.push_back({"x-ms-date", azure::to_http_date(now())});
+  const auto key = crypto::from_base64(variable("AZURE_STORAGE_KEY"));
+  request.headers.push_back({"Authorization", azure::shared_key_authorization(request, "varvetest", *key)});
+  const auto answer = net::HttpClient().send(bounded(), request);
+  return answer ? answer->status : 0;
+}
+
 // What an intruder with the right to write did since a moment is undone by looking at the moment.
 TEST(AzureVersions, ThePastIsThere) {
   const std::string address = fresh("VARVE_TEST_AZURE_LOCKS");
@@ -239,14 +255,7 @@ TEST(AzureVersions, ThePastIsThere) {
   ASSERT_TRUE(put(*store, "b/1", "and again", {.mode = PutMode::kUnconditional}));
   ASSERT_TRUE(put(*store, "new", "x"));
   // A removal that leaves the version, as an intruder's would.
-  const Settings settings = parse_place(address)->settings;
-  net::HttpRequest removal;
-  removal.method = "DELETE";
-  removal.url = fmt::format("{}/varve-test/{}/c", settings.text("endpoint"), parse_place(address)->path);
-  removal.headers = {{"x-ms-version", "2021-12-02"}, {"x-ms-date", azure::to_http_date(now())}};
-  const auto key = crypto::from_base64(variable("AZURE_STORAGE_KEY"));
-  removal.headers.push_back({"Authorization", azure::shared_key_authorization(removal, "varvetest", *key)});
-  ASSERT_EQ(net::HttpClient().send(bounded(), removal)->status, 202);
+  ASSERT_EQ(sent_by_another("DELETE", address, "c", {}), 202);
   EXPECT_EQ(keys_of(*store), (std::vector<Key>{"a", "b/1", "b/2", "new"}));
 
   const std::string as_of = address + "&as_of=" + to_rfc3339(before);
@@ -297,6 +306,17 @@ TEST(AzureLocks, ALockedPolicyHolds) {
   // A date between two seconds is kept to the second after.
   ASSERT_TRUE(put(*unlocked, "fraction", "x", {.retain_until = until + std::chrono::milliseconds(1)}));
   EXPECT_EQ(unlocked->head(bounded(), "fraction")->retain_until, until + Seconds(1));
+}
+
+TEST(AzureLocks, ALegalHoldHoldsUntilItIsLifted) {
+  const std::string address = fresh("VARVE_TEST_AZURE_LOCKS");
+  const StorePtr store = by_key(address);
+  ASSERT_TRUE(put(*store, "k", "x"));
+  ASSERT_EQ(sent_by_another("PUT", address, "k?comp=legalhold", {{"x-ms-legal-hold", "true"}}), 200);
+  EXPECT_EQ(remove_one(*store, bounded(), "k").error().code, Code::kConflict);
+  EXPECT_EQ(read(*store, "k"), "x");
+  ASSERT_EQ(sent_by_another("PUT", address, "k?comp=legalhold", {{"x-ms-legal-hold", "false"}}), 200);
+  EXPECT_TRUE(remove_one(*store, bounded(), "k"));
 }
 
 TEST(AzureLocks, OnceItsTimeIsOverItGoes) {

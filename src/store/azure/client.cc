@@ -54,32 +54,49 @@ net::HttpRequest Client::address(const Context& ctx, const Request& request, Tim
 
 Result<net::HttpResponse> Client::send(const Context& ctx, const Request& request, const std::string& doing,
                                        const net::HttpSink& sink) {
-  for (bool again = true;; again = false) {
-    const Timestamp at = now();
-    net::HttpRequest http = address(ctx, request, at);
-    auto used = credentials_->authorize(ctx, http);
-    if (!used) return fail(std::move(used).error().with_context(doing));
-    bool own = true;  // failures of the request, not of whoever takes its answer
-    if (request.on_head)
-      http.on_head = [&](const net::HttpResponse& head) {
-        auto seen = request.on_head(head);
-        own = own && seen.has_value();
-        return seen;
-      };
-    net::HttpSink counted;
-    if (sink)
-      counted = [&](ByteView bytes) {
-        auto taken = sink(bytes);
-        own = own && taken.has_value();
-        return taken;
-      };
-    auto answer = http_->send(ctx, http, counted);
-    if (!answer) return own ? fail(std::move(answer).error().with_context(doing)) : std::move(answer);
-    if (!again || !refuses_credential(*answer)) return answer;
-    if (take_clock(*answer, at)) continue;
-    if (!credentials_->renewable()) return answer;
-    credentials_->refused(*used);
+  const Timestamp at = now();
+  auto first = send_once(ctx, request, at, doing, sink);
+  if (!first || (first->answer.status != 401 && first->answer.status != 403))
+    return answer_of(std::move(first));
+  const bool unproven = refuses_credential(first->answer);
+  if (unproven && take_clock(first->answer, at))
+    return answer_of(send_once(ctx, request, now(), doing, sink));
+  if (!credentials_->may_renew(unproven)) return std::move(first->answer);
+  credentials_->refused(first->secret);
+  TRY_ASSIGN(const bool other, credentials_->is_other(ctx, first->secret));
+  if (!other) return std::move(first->answer);
+  return answer_of(send_once(ctx, request, now(), doing, sink));
+}
+
+Result<net::HttpResponse> Client::answer_of(Result<Sent> sent) {
+  if (!sent) return fail(std::move(sent).error());
+  return std::move(sent->answer);
+}
+
+Result<Client::Sent> Client::send_once(const Context& ctx, const Request& request, Timestamp at,
+                                       const std::string& doing, const net::HttpSink& sink) {
+  net::HttpRequest http = address(ctx, request, at);
+  auto used = credentials_->authorize(ctx, http);
+  if (!used) return fail(std::move(used).error().with_context(doing));
+  bool own = true;  // failures of the request, not of whoever takes its answer
+  if (request.on_head) {
+    http.on_head = [&](const net::HttpResponse& head) {
+      auto seen = request.on_head(head);
+      own = own && seen.has_value();
+      return seen;
+    };
   }
+  net::HttpSink counted;
+  if (sink) {
+    counted = [&](ByteView bytes) {
+      auto taken = sink(bytes);
+      own = own && taken.has_value();
+      return taken;
+    };
+  }
+  auto answer = http_->send(ctx, http, counted);
+  if (answer) return Sent{std::move(*answer), std::move(*used)};
+  return fail(own ? std::move(answer).error().with_context(doing) : std::move(answer).error());
 }
 
 bool Client::take_clock(const net::HttpResponse& answer, Timestamp signed_at) {

@@ -44,6 +44,13 @@ class Client {
   const Credentials& credentials() const { return *credentials_; }
 
  private:
+  struct Sent {
+    net::HttpResponse answer;
+    crypto::SecretText secret;  // that authorised the request
+  };
+  static Result<net::HttpResponse> answer_of(Result<Sent> sent);
+  Result<Sent> send_once(const Context& ctx, const Request& request, Timestamp at, const std::string& doing,
+                         const net::HttpSink& sink);
   net::HttpRequest address(const Context& ctx, const Request& request, Timestamp at) const;
   bool take_clock(const net::HttpResponse& answer, Timestamp signed_at);
 

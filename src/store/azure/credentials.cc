@@ -195,6 +195,11 @@ Result<std::unique_ptr<Credentials>> Credentials::find(const Settings& settings,
   return found;
 }
 
+Result<bool> Credentials::is_other(const Context& ctx, const SecretText& used) {
+  TRY_ASSIGN(const SecretText secret, secret_.get(ctx));
+  return !(secret == used);
+}
+
 Result<SecretText> Credentials::authorize(const Context& ctx, net::HttpRequest& request) {
   TRY_ASSIGN(SecretText secret, secret_.get(ctx));
   switch (kind_) {

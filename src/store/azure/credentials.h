@@ -21,11 +21,13 @@ class Credentials {
 
   // Adds to a request that is otherwise complete what authorises it. Returns what was used, for refused().
   Result<crypto::SecretText> authorize(const Context& ctx, net::HttpRequest& request);
-  // The service refused it: the next authorize() looks for another, which is another only where it is
-  // renewed.
+  // The service refused it: the next authorize() looks for another.
   void refused(const crypto::SecretText& used) { secret_.drop(used); }
-  // False for what never changes while the process runs.
-  bool renewable() const { return renewable_; }
+  // Whether there is one by now. For a token or the content of a file.
+  Result<bool> is_other(const Context& ctx, const crypto::SecretText& used);
+  // Whether a refused one may be followed by a better. `unproven`: the service does not know who asks, and
+  // does not only forbid what was asked; a token says no more about the latter when it is new, a file may.
+  bool may_renew(bool unproven) const { return renewable_ && (unproven || kind_ != Kind::kToken); }
   // Requests carry a time that is signed.
   bool is_timed() const { return kind_ == Kind::kKey; }
   // "a token for a client's secret ($AZURE_CLIENT_SECRET)": for messages.

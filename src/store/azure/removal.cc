@@ -100,10 +100,8 @@ Result<> AzureStore::remove_version(const Context& ctx, const Key& key, const st
   if (gone || denied) {
     left_.erase(key);
     if (denied && !warned_.exchange(true))
-      log::warn(
-          "{}: removed, but its version remains, for it must not be deleted by {}; a lifecycle rule "
-          "frees the space",
-          what, client_->credentials().origin());
+      log::warn("{}: its version stays, for {} may not delete versions; a lifecycle rule frees the space",
+                what, client_->credentials().origin());
     return {};
   }
   // The blob is not there any more when this is tried again: its version must be known then.
