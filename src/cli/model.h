@@ -21,7 +21,7 @@ struct OptionModel {
 };
 struct PositionalModel {
   std::string name, description;
-  bool required = false, repeatable = false;
+  bool required = false;
 };
 struct ExampleModel {
   std::string line, what;

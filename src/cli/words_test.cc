@@ -177,8 +177,12 @@ TEST(StatusTest, EstimatesFromTheLastRestore) {
   state.backups.manifests = {manifest("b", "full", kNow)};
   state.backups.manifests[0].size = 1000;
   state.windows = {{kNow - hours(1), kNow, "b", 1, 4, true}};
-  state.epochs.push_back(
-      {"b", {{"k1", 1, 1, 70}, {"k2", 2, 4, 400}, {"k3", 2, 2, 100}, {"k4", 3, 3, 100}}, 4, kNow, false});
+  backup::EpochLog log;
+  log.epoch = "b";
+  log.pieces = {{"k1", 1, 1, 70}, {"k2", 2, 4, 400}, {"k3", 2, 2, 100}, {"k4", 3, 3, 100}};
+  log.last_txn = 4;
+  log.covered_until = kNow;
+  state.epochs.push_back(log);
   const std::vector<repo::AuditEvent> events = {
       event("verify", kNow - hours(3), "done", measured_detail({1000, 1}), ""),
       event("restore", kNow - hours(2), "done", measured_detail({100, 1}), "app"),

@@ -273,7 +273,9 @@ TEST(AzureVersions, ARemovalFreesTheSpace) {
   const StorePtr store = by_key(address);
   ASSERT_TRUE(put(*store, "c", "x"));
   const std::vector<Key> both = {"b", "c", "absent"};
-  for (const RemoveResult& removed : *store->remove(bounded(), both)) EXPECT_TRUE(removed.result);
+  const auto results = store->remove(bounded(), both);
+  ASSERT_TRUE(results);
+  for (const RemoveResult& removed : *results) EXPECT_TRUE(removed.result);
   EXPECT_TRUE(keys_of(*store).empty());
   EXPECT_TRUE(keys_of(*by_key(address + "&as_of=now")).empty()) << "no version is left";
 }

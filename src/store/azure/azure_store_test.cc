@@ -102,7 +102,9 @@ TEST(AzureReading, TheMd5OfTheWholeIsCompared) {
     });
     const Got got = get(*store_at(server));
     EXPECT_EQ(got.result.has_value(), right);
-    if (!right) EXPECT_EQ(got.result.error().code, Code::kDamaged);
+    if (!right) {
+      EXPECT_EQ(got.result.error().code, Code::kDamaged);
+    }
   }
 }
 

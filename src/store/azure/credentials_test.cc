@@ -215,7 +215,10 @@ TEST(AzureTokens, WhatIsNoTokenIsRefused) {
   for (const char* wrong : {"", "[]", "{}", "<html>", R"({"access_token":""})", R"({"access_token":7})",
                             R"({"access_token":"a\r\nX-Evil: b"})", R"({"access_token":null})", "{\"a\":"})
     EXPECT_FALSE(parse_token(wrong)) << wrong;
-  const auto life = [](const char* json) { return *parse_token(json)->expires - now(); };
+  const auto life = [](const char* json) {
+    const Timestamp expires = *parse_token(json)->expires;
+    return expires - now();
+  };
   EXPECT_GT(life(R"({"access_token":"a","expires_in":"3600"})"), std::chrono::minutes(59));
   EXPECT_LE(life(R"({"access_token":"a","expires_in":99999999999999})"), std::chrono::hours(24));
   EXPECT_LE(life(R"({"access_token":"a","expires_in":-5})"), Seconds(0));

@@ -77,26 +77,29 @@ bool is_address(std::string_view host) {
          std::all_of(host.begin(), host.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
 }
 
-Result<Endpoint> read_endpoint(std::string text) {
+Result<Endpoint> read_endpoint(const std::string& text) {
   Endpoint out;
   out.own = true;
-  const std::string whole = text;
-  while (text.ends_with('/')) text.pop_back();
-  const std::string lower = to_lower(text);
-  if (lower.starts_with("http://")) {
+  out.host = to_lower(text);
+  if (out.host.starts_with("http://")) {
     out.tls = false;
-    text = lower.substr(7);
-  } else if (lower.starts_with("https://")) {
-    text = lower.substr(8);
-  } else {
-    text = lower;
+    out.host.erase(0, 7);
+  } else if (out.host.starts_with("https://")) {
+    out.host.erase(0, 8);
   }
-  if (text.empty() || !all_of(text, "-.:[]_") || text.find("..") != text.npos)
-    return bad("endpoint", whole, "it is not https://host[:port] or http://host[:port]");
-  for (const std::string_view own_port : {out.tls ? ":443" : ":80"})
-    if (text.ends_with(own_port) && text.find(':') == text.size() - own_port.size())
-      text.resize(text.size() - own_port.size());
-  out.host = text;
+  if (out.host.ends_with('/')) out.host.pop_back();
+  const size_t colon = out.host.find(':', out.host.starts_with('[') ? out.host.find(']') : 0);
+  const std::string name = out.host.substr(0, colon);
+  const std::string port = colon == out.host.npos ? (out.tls ? "443" : "80") : out.host.substr(colon + 1);
+  const bool is_port = !port.empty() && port.size() <= 5 &&
+                       std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
+                       std::stoul(port) <= 65535;
+  const bool is_name = !name.empty() && all_of(name, name.starts_with('[') ? "[]:" : "-._") &&
+                       name.find("..") == name.npos && name.starts_with('[') == name.ends_with(']');
+  if (!is_name || !is_port)
+    return bad("endpoint", text, "it is not https://host[:port] or http://host[:port]");
+  // As the Host header has it.
+  if (std::stoul(port) == (out.tls ? 443 : 80)) out.host = name;
   return out;
 }
 

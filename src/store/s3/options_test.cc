@@ -88,8 +88,9 @@ TEST(S3Options, Endpoints) {
                  {{"AWS_ENDPOINT_URL_S3", "https://a.example"}, {"AWS_ENDPOINT_URL", "https://b.example"}})
                 ->endpoint.host,
             "a.example");
-  for (const char* bad : {"ftp://h", "https://", "https://h/path", "https://user@h", "https://h%20x",
-                          "https://a..b", "https://h?x", "http:///"})
+  for (const char* bad :
+       {"ftp://h", "https://", "https://h/path", "https://user@h", "https://h%20x", "https://a..b",
+        "https://h?x", "http:///", "https://h:", "https://:9000", "https://h:90000", "https://h:9a"})
     EXPECT_EQ(read(std::string("s3://b-1?endpoint=") + bad).error().code, Code::kUsage) << bad;
 }
 
@@ -124,7 +125,8 @@ TEST(S3Options, WhatCannotBeIsRefused) {
 TEST(S3Policy, GrantsWhatIsUsedAndNoMore) {
   const auto actions = [](const std::string& address) {
     std::set<std::string> out;
-    for (const auto& statement : nlohmann::json::parse(policy_of(*read(address)))["Statement"])
+    const auto policy = nlohmann::json::parse(policy_of(*read(address)));
+    for (const auto& statement : policy["Statement"])
       for (const auto& action : statement["Action"]) out.insert(action.get<std::string>());
     return out;
   };

@@ -110,7 +110,8 @@ TEST(S3Server, OrphanedUploadsAreAborted) {
   if (!stopped) {
     EXPECT_EQ(stopped.error().code, Code::kInterrupted) << stopped.error().describe();
   }
-  EXPECT_EQ(*store->abort_orphans(bounded(), -1h), 0u);
+  // Only an upload that was just being begun has no name yet to abort it by.
+  EXPECT_LE(*store->abort_orphans(bounded(), -1h), 1u);
   // One that nobody came to abort, as after a power loss.
   OwnClient client(address);
   for (int i = 0; i < 3; ++i) {

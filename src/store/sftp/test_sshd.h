@@ -92,7 +92,8 @@ inline bool someone_listens(uint16_t port) {
 // The children of a process.
 inline std::vector<pid_t> children_of(pid_t of) {
   std::vector<pid_t> out;
-  for (const std::string& name : os::list_directory("/proc").value()) {
+  const auto names = os::list_directory("/proc").value();
+  for (const std::string& name : names) {
     std::ifstream file("/proc/" + name + "/stat");
     std::string text;
     if (name[0] < '0' || name[0] > '9' || !std::getline(file, text)) continue;
