@@ -11,6 +11,7 @@ Kept to: objects insert (multipart, resumable), get, list, patch, delete; bucket
 
 import base64
 import json
+import random
 import re
 import secrets
 import socket
@@ -132,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
         for name in self.query:
             if name not in COMMON and name not in parameters:
                 raise bad(f"Unknown name \"{name}\": Cannot bind query parameter.")
+        if self.query.get("alt", "json") not in (("json", "media") if permission == "storage.objects.get" else ("json",)):
+            raise bad("Invalid value for alt", "invalidAltValue")
 
     # Buckets and objects
 
@@ -472,7 +475,8 @@ class Handler(BaseHTTPRequestHandler):
     def control(self, what):
         """bucket {name, …}: makes one · fault {method, contains, skip, times, and one of: answer {status, headers, body},
         drop_after N (bytes of an upload's body), lose_reply, cut_answer N, alter {header: value}, gone, forget, damage,
-        expire (all tokens, now), hold (until release)} · held: how many wait so · release · clear: no fault any more · expire: no token is good any more · lifetime {seconds} · small_pages {on}
+        expire (all tokens, now), hold (until release)} · held: how many wait so · release · clear: no fault any more
+        · expire: no token is good any more · lifetime {seconds} · small_pages {on} · rough {seed}
         · log: the requests since the last time"""
         said = parse_json(self.read_all(1 << 16)) if self.left else {}
         server, value = self.server, {}
@@ -484,7 +488,7 @@ class Handler(BaseHTTPRequestHandler):
         elif what == "clear":
             value = {"unused": len([f for f in server.faults if f.times > 0])}
             server.faults.clear()
-            server.small_pages, server.identities.lifetime = False, 3600
+            server.small_pages, server.rough, server.identities.lifetime = False, None, 3600
             server.held = 0
             server.release.clear()
         elif what == "held":
@@ -495,6 +499,8 @@ class Handler(BaseHTTPRequestHandler):
             server.identities.expire_all()
         elif what == "lifetime":
             server.identities.lifetime = said["seconds"]
+        elif what == "rough":
+            server.rough = random.Random(said["seed"])
         elif what == "small_pages":
             server.small_pages = said["on"]
         elif what == "log":
@@ -517,7 +523,7 @@ class Server(ThreadingHTTPServer):
         self.state = State(folder / "bodies")
         self.identities = gcs_oauth.Identities(folder, self.base)
         self.faults, self.faults_lock, self.log = [], threading.Lock(), []
-        self.small_pages = False
+        self.small_pages, self.rough = False, None
         self.held, self.release = 0, threading.Event()
         self.secret = secrets.token_urlsafe(9)
 
@@ -527,7 +533,15 @@ class Server(ThreadingHTTPServer):
             for fault in self.faults:
                 if fault.takes(method, path, size):
                     return fault.said
-        return {}
+            return self.weather(size) if self.rough else {}
+
+    def weather(self, size):
+        """What befalls one request in seven when it is rough."""
+        if self.rough.randrange(7):
+            return {}
+        return self.rough.choice([{"lose_reply": True}, {"answer": {"status": 503}}, {"answer": {"status": 500}},
+                                  {"cut_answer": self.rough.randrange(3000)},
+                                  {"drop_after": self.rough.randrange(size + 1)}])
 
     def page_token(self, *what):
         return base64.urlsafe_b64encode(json.dumps([self.secret, *what]).encode()).decode()

@@ -2,11 +2,14 @@
 #include "contract/store_contract.h"
 #include "store/gcs/testing_gcs.h"
 #include "store/open.h"
+#include "store/wrap/retry.h"
 
 namespace varve::store {
 namespace {
 
 using namespace gcs::testing;
+
+constexpr size_t kMiB = size_t{1} << 20;
 
 std::function<ContractStore()> in(const std::string& bucket, const std::string& identity = "writer",
                                   const std::string& settings = {}, uint64_t resumable_from = 0) {
@@ -29,7 +32,22 @@ ContractStore stack() {
   return {make(), make};
 }
 
-constexpr Deviations kFew = {.object_beside_folder = true, .large_object = size_t{4} << 20, .race_rounds = 3};
+// Connections that break, answers that are lost and cut, a server that fails: what retries and sessions are
+// for.
+ContractStore rough() {
+  const std::string prefix = fresh_prefix();
+  auto make = [prefix]() -> StorePtr {
+    return with_retry(open_in("varve-plain", prefix, "writer", "", kMiB),
+                      {.most_tries = 50,
+                       .first_delay = std::chrono::milliseconds(1),
+                       .longest_delay = std::chrono::milliseconds(2)});
+  };
+  control("rough", {{"seed", 7}});
+  const std::shared_ptr<void> until_the_end(nullptr, [](void*) { control("clear"); });
+  return {make(), make, until_the_end};
+}
+
+constexpr Deviations kFew = {.object_beside_folder = true, .large_object = 4 * kMiB, .race_rounds = 3};
 
 INSTANTIATE_TEST_SUITE_P(
     Gcs, StoreContract,
@@ -37,6 +55,12 @@ INSTANTIATE_TEST_SUITE_P(
         ContractCase{"plain", in("varve-plain"), {.object_beside_folder = true, .race_rounds = 10}},
         ContractCase{
             "stack", stack, {.object_beside_folder = true, .own_body_counts_as_won = true, .race_rounds = 3}},
+        ContractCase{"rough",
+                     rough,
+                     {.object_beside_folder = true,
+                      .own_body_counts_as_won = true,
+                      .large_object = 6 * kMiB,
+                      .race_rounds = 3}},
         ContractCase{"versioned", in("varve-versioned"), kFew},
         ContractCase{"every_upload_in_a_session", in("varve-plain", "writer", "", 1), kFew},
         ContractCase{"retained", in("varve-locked", "retainer"), kFew},
