@@ -132,7 +132,7 @@ def part_breach(path, included):
         if rules["outside"] is not None and theirs not in rules["outside"]:
             return f"{included} is a driver; outside of {other}/ only open.h gives one"
         return None
-    if path in rules["joins"] or part_of(path) == theirs or theirs in rules["shared"]:
+    if path in rules["joins"] or theirs in rules["shared"] or part_of(path) == theirs:
         return None
     if part_of(path) == "" and not rules["joins"]:
         return f"{path} is common to all parts of {module}/ and must not know {theirs}/"

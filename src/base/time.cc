@@ -310,6 +310,13 @@ std::string to_local(Timestamp t) {
                      offset % 60);
 }
 
+int local_minute_of_day(Timestamp t) {
+  std::tm tm{};
+  tzset();
+  broken_down(std::chrono::floor<Seconds>(clamped(t)).time_since_epoch().count(), tm);
+  return tm.tm_hour * 60 + tm.tm_min;
+}
+
 Result<Timestamp> parse_rfc3339(std::string_view text) {
   return parse_dated(text, /*strict=*/true);
 }

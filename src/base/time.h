@@ -18,6 +18,8 @@ Timestamp now();
 std::string to_rfc3339(Timestamp t);
 // For people, in the local zone: "2026-11-23 15:32:05 +01:00".
 std::string to_local(Timestamp t);
+// Of the local clock: 0 to 1439.
+int local_minute_of_day(Timestamp t);
 // RFC 3339 with a zone ("Z" or an offset); 'T' or a space; fraction optional. A zone is demanded: hint says
 // so.
 Result<Timestamp> parse_rfc3339(std::string_view text);

@@ -127,6 +127,17 @@ Result<RepositoryPlace> Session::named_place(const plan::Configuration& config) 
 
 Result<RepositoryPlace> Session::place(const std::string& source) {
   TRY_ASSIGN(const plan::Configuration* config, configuration());
+  TRY_ASSIGN(RepositoryPlace out, chosen_place(*config, source));
+  if (const auto it = config->sources.find(source); it != config->sources.end() && !it->second.plan.empty()) {
+    const auto& rate = config->plans.at(it->second.plan).limit_rate;
+    if (rate) out.limit_rate = &*rate;
+  }
+  return out;
+}
+
+Result<RepositoryPlace> Session::chosen_place(const plan::Configuration& configuration,
+                                              const std::string& source) const {
+  const plan::Configuration* config = &configuration;
   if (!globals_.repo.empty()) return named_place(*config);
   if (const auto it = config->sources.find(source);
       it != config->sources.end() && !it->second.repositories.empty()) {
@@ -152,13 +163,23 @@ Result<store::StorePtr> Session::open_store(const RepositoryPlace& place, bool c
   store::OpenOptions options;
   options.create = create;
   options.read_only = read_only;
-  if (place.config) options.limit_rate = place.config->limit_rate;
+  if (place.config) options.settings = place.config->settings;
+  plan::RateLimit limit;
   if (!globals_.limit_rate.empty()) {
     auto rate = parse_size(globals_.limit_rate);
     if (!rate) return fail(std::move(rate).error().with_context("--limit-rate"));
-    options.limit_rate = *rate;
+    limit.otherwise = *rate;
+  } else if (place.limit_rate) {
+    limit = *place.limit_rate;
+  } else if (place.config) {
+    limit = place.config->limit_rate;
   }
+  if (!limit.none()) options.limit_rate = [limit] { return limit.at(now()); };
   return store::open_store(ctx_, place.url, options);
+}
+
+std::optional<Seconds> Session::retain(const RepositoryPlace& place) {
+  return place.config ? place.config->retain : std::nullopt;
 }
 
 Result<std::optional<repo::KeySource>> Session::given_secret(const RepositoryPlace& place) {
@@ -197,7 +218,7 @@ Result<repo::RepositoryPtr> Session::open(const std::string& source, Access acce
                  ask_passphrase(ctx_, "passphrase of " + printable(store->describe()), false));
     }
   }
-  auto opened = repo::Repository::open(ctx_, store, *key);
+  auto opened = repo::Repository::open(ctx_, store, *key, {retain(where)});
   if (!opened && opened.error().code == Code::kUsage && opened.error().hint.empty())
     return fail(
         std::move(opened).error().with_hint("check $VARVE_PASSPHRASE, the file or the command it came from; "

@@ -22,6 +22,7 @@ namespace varve::cli {
 struct RepositoryPlace {
   std::string url;
   const plan::RepositoryConfig* config = nullptr;
+  const plan::RateLimit* limit_rate = nullptr;  // of the source's plan
 };
 
 class Session {
@@ -43,6 +44,8 @@ class Session {
   // `source` (as typed, may be empty) helps to choose: the configuration names a source's repositories.
   Result<RepositoryPlace> place(const std::string& source);
   Result<store::StorePtr> open_store(const RepositoryPlace& place, bool create, bool read_only) const;
+  // How long what is written there is to be kept by the store itself.
+  static std::optional<Seconds> retain(const RepositoryPlace& place);
   enum class Access { kRead, kWrite };
   Result<repo::RepositoryPtr> open(const std::string& source, Access access);
   // By flag, environment or configuration; nullopt when none of them gives one.
@@ -64,6 +67,7 @@ class Session {
               const std::string& backup, const std::string& outcome, const std::string& detail) const;
 
  private:
+  Result<RepositoryPlace> chosen_place(const plan::Configuration& config, const std::string& source) const;
   Result<RepositoryPlace> named_place(const plan::Configuration& config) const;
   Result<backup::Source> from_configuration(const plan::SourceConfig& source) const;
   // An address or a path; one that the configuration knows keeps its name there.

@@ -6,13 +6,14 @@
 
 #include "base/text.h"
 #include "net/failure.h"
+#include "net/resolve.h"
 
 namespace varve::net {
 namespace {
 
 constexpr size_t kMostHeaderBytes = size_t{256} << 10;  // all of a response's, those of 1xx included
 constexpr size_t kMostPart = size_t{256} << 10;         // of a body at a time, to the sink
-constexpr long kBuffer = 256 << 10;                     // libcurl's own, each way
+constexpr long kBuffer = 128 << 10;                     // libcurl's own, each way
 
 uint64_t total_size(std::span<const ByteView> pieces) {
   uint64_t out = 0;
@@ -51,14 +52,21 @@ std::string origin_of(std::string_view url) {
   return printable(fmt::format("{}://{}", url.substr(0, colon), authority));
 }
 
+// Only for names: not for an IPv6 address.
+std::string host_of(std::string_view origin) {
+  const std::string_view authority = origin.substr(origin.find("://") + 3);
+  return std::string(authority.substr(0, authority.find(':')));
+}
+
 }  // namespace
 
 Transfer::Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
-                   const HttpClientOptions& options)
+                   const HttpClientOptions& options, Trust& trust)
     : ctx_(ctx),
       request_(request),
       sink_(sink),
       options_(options),
+      trust_(trust),
       origin_(origin_of(request.url)),
       size_(total_size(request.body)),
       whole_given_(size_ == 0) {}
@@ -118,9 +126,8 @@ Result<> Transfer::set_up(CURL* easy) {
   set_method();
   set_callbacks();
   TRY_OK(set_headers());
+  if (request_.url.starts_with("https:")) TRY_OK(trust_.set_up(easy));
   if (set_ == CURLE_OK) return {};
-  if (set_ == CURLE_SSL_CACERT_BADFILE || set_ == CURLE_BAD_FUNCTION_ARGUMENT)
-    return fail(failure_of(easy, set_, detail_.data(), origin_));
   return fail(Code::kInternal, fmt::format("libcurl refused an option: {}", curl_easy_strerror(set_)));
 }
 
@@ -132,21 +139,18 @@ void Transfer::set_connection() {
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
   set(CURLOPT_FOLLOWLOCATION, 0L);
-  set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
+  set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1});  // docs/adr/0007-http-1-1.md
   set(CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
   set(CURLOPT_SSL_VERIFYPEER, 1L);
   set(CURLOPT_SSL_VERIFYHOST, 2L);
-  if (!options_.ca_file.empty()) {
-    set(CURLOPT_CAINFO, options_.ca_file.c_str());
-    set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
-  }
   if (options_.direct) set(CURLOPT_PROXY, "");
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_within.count()));
   // Or giving up waits for the resolver's thread, and that for a name server that is away.
   set(CURLOPT_QUICK_EXIT, 1L);
-  set(CURLOPT_BUFFERSIZE, kBuffer);
-  set(CURLOPT_UPLOAD_BUFFERSIZE, kBuffer);
+  // Refused by a handle that failed before it was connected, which has its buffer still: then that serves.
+  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kBuffer);
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kBuffer);
 }
 
 void Transfer::set_method() {
@@ -250,6 +254,8 @@ bool Transfer::take_header(std::string_view line) {
     response_.status = static_cast<int>(status);
     const bool interim = status >= 100 && status < 200;
     part_ = interim ? Part::kBeforeHeaders : Part::kBody;
+    if (interim || !request_.on_head) return true;
+    if (auto seen = request_.on_head(response_); !seen) return give_up(std::move(seen).error());
   }
   return true;
 }
@@ -282,10 +288,16 @@ bool Transfer::take_body(ByteView bytes) {
 }
 
 Result<HttpResponse> Transfer::finish(CURL* easy, CURLcode code) {
+  // For libcurl a connection's end in the middle of the headers is their end.
+  if (code == CURLE_OK && part_ != Part::kBody) code = CURLE_PARTIAL_FILE;
   if (code == CURLE_OK) return std::move(response_);
   if (gave_up_) return fail(std::move(*gave_up_));
   TRY_OK(ctx_.check());
-  return fail(failure_of(easy, code, detail_.data(), origin_));
+  Error error = failure_of(easy, code, detail_.data(), origin_);
+  if (code == CURLE_COULDNT_RESOLVE_HOST && is_unknown_host(ctx_, host_of(origin_)))
+    error.retry = Retry::kNever;
+  TRY_OK(ctx_.check());
+  return fail(std::move(error));
 }
 
 }  // namespace varve::net

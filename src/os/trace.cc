@@ -24,7 +24,8 @@ std::atomic<uint64_t> g_calls = 0;
 std::string g_count_file;
 
 bool grows(Op op) {
-  return op != Op::kRemove && op != Op::kRemoveDir && op != Op::kSync && op != Op::kSyncDir;
+  return op != Op::kRemove && op != Op::kRemoveDir && op != Op::kRemoveObject && op != Op::kSync &&
+         op != Op::kSyncDir;
 }
 
 Error failure(int errnum, const Call& call) {
@@ -66,6 +67,10 @@ const char* op_name(Op op) {
       return "remove";
     case Op::kRemoveDir:
       return "remove folder";
+    case Op::kPutObject:
+      return "put";
+    case Op::kRemoveObject:
+      return "remove object";
   }
   return "change";
 }

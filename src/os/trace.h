@@ -1,4 +1,5 @@
-// Sees, and may fail, every call that changes the disk. For tests; costs one relaxed load when unused.
+// Sees, and may fail, every call that changes the disk or a store. For tests; costs one relaxed load when
+// unused.
 #pragma once
 
 #include <functional>
@@ -8,7 +9,21 @@
 
 namespace varve::os {
 
-enum class Op { kCreate, kWrite, kTruncate, kSync, kSyncDir, kMkdir, kLink, kRename, kRemove, kRemoveDir };
+// The last two are of objects in stores other than a folder (store/wrap/traced.h).
+enum class Op {
+  kCreate,
+  kWrite,
+  kTruncate,
+  kSync,
+  kSyncDir,
+  kMkdir,
+  kLink,
+  kRename,
+  kRemove,
+  kRemoveDir,
+  kPutObject,
+  kRemoveObject
+};
 const char* op_name(Op op);
 
 struct Call {
@@ -23,7 +38,7 @@ using Tracer = std::function<Result<>(const Call&)>;
 // Installs (or, empty, removes) the tracer of the process. Not while calls are under way.
 void set_tracer(Tracer tracer);
 
-// Used by os/file.cc before each call.
+// Used by os/file.cc, and around stores that are no folder, before each call.
 Result<> trace(const Call& call);
 
 // From $VARVE_TEST_FAULT, for tests that run the program whole: "kill@N" ends the process at the N-th traced

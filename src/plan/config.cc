@@ -132,6 +132,33 @@ class Section {
     }
     return {};
   }
+  // A size a second, or one for each part of the day: { "08:00-18:00" = "5MiB", otherwise = "50MiB" }.
+  Result<> read(const char* key, RateLimit& out) {
+    const toml::node* node = find(key);
+    if (!node) return {};
+    if (!node->is_table()) return read_size(key, out.otherwise);
+    Section parts(file_, fmt::format("{} of {}", key, title_), *node->as_table());
+    TRY_OK(parts.read_size("otherwise", out.otherwise));
+    for (const auto& [part, rate] : *node->as_table()) {
+      if (part.str() == "otherwise") continue;
+      const std::string text(part.str());
+      auto span = parse_span(text);
+      if (!span) return fail(at(file_, part.source(), span.error().message, span.error().hint));
+      TRY_OK(parts.read_size(text.c_str(), span->rate));
+      out.spans.push_back(*span);
+    }
+    return {};
+  }
+  // Text, or a number or truth as it is written.
+  Result<> read_setting(const char* key, store::Settings& out) {
+    const toml::node* node = find(key);
+    if (!node) return {};
+    if (const auto* truth = node->as_boolean()) return out.set(key, truth->get() ? "true" : "false");
+    if (const auto* number = node->as_integer()) return out.set(key, std::to_string(number->get()));
+    std::string text;
+    TRY_OK(read(key, text));
+    return out.set(key, std::move(text));
+  }
   Result<const toml::table*> table(const char* key) {
     const toml::node* node = find(key);
     if (!node) return nullptr;
@@ -173,11 +200,21 @@ Result<> read_repository(Section& in, RepositoryConfig& out) {
   TRY_OK(in.read("passphrase_command", out.passphrase_command));
   TRY_OK(in.read("key_file", out.key_file));
   TRY_OK(in.read("key_command", out.key_command));
-  TRY_OK(in.read_size("limit_rate", out.limit_rate));
-  TRY_OK(in.finish());
+  TRY_OK(in.read("limit_rate", out.limit_rate));
+  TRY_OK(in.read("retain", out.retain));
   if (out.url.empty())
     return fail(in.error("url", fmt::format("{} has no url", in.title()),
-                         "for example: url = \"file:///srv/backups\""));
+                         "for example: url = \"file:///srv/backups\", or \"s3://bucket/prefix\""));
+  auto place = store::parse_place(out.url);
+  if (!place) return fail(in.error("url", place.error().message, place.error().hint));
+  for (const store::Setting& setting : store::settings_of(place->scheme)) {
+    const std::string name(setting.name);
+    TRY_OK(in.read_setting(name.c_str(), out.settings));
+    // Every file that is named stands where the configuration stands, as key files do.
+    if (setting.value == "FILE")
+      out.settings.change(name, [&](const std::string& p) { return resolve(in.file(), p); });
+  }
+  TRY_OK(in.finish());
   static const std::vector<std::string> kEncryptions = {"passphrase", "key-file", "none"};
   if (std::find(kEncryptions.begin(), kEncryptions.end(), out.encryption) == kEncryptions.end())
     return fail(in.error("encryption", fmt::format("unknown encryption \"{}\"", printable(out.encryption)),
@@ -253,6 +290,9 @@ Result<> read_plan(Section& in, PlanConfig& out) {
   TRY_ASSIGN(const toml::table* objectives, in.table("objectives"));
   TRY_ASSIGN(const toml::table* schedule, in.table("schedule"));
   TRY_ASSIGN(const toml::table* retention, in.table("retention"));
+  RateLimit rate;
+  TRY_OK(in.read("limit_rate", rate));
+  if (!rate.none()) out.limit_rate = std::move(rate);
   TRY_OK(in.finish());
   if (objectives) {
     Section section(in.file(), "objectives of " + in.title(), *objectives);

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "plan/rate.h"
 #include "plan/retention.h"
+#include "store/place.h"
 
 namespace varve::plan {
 
@@ -15,7 +17,9 @@ struct RepositoryConfig {
   std::string name, url;
   std::string encryption = "passphrase";  // or "none"
   std::string passphrase_file, passphrase_command, key_file, key_command;
-  uint64_t limit_rate = 0;
+  RateLimit limit_rate;
+  std::optional<Seconds> retain;  // for so long the store itself refuses to remove what was written
+  store::Settings settings;       // region, endpoint, …: as its kind of store has them
 };
 struct Objectives {
   std::optional<Seconds> rpo, rto, window;
@@ -25,6 +29,7 @@ struct PlanConfig {
   Objectives objectives;
   std::map<std::string, std::string> schedule;  // full, differential, incremental, log: as written
   Retention retention;                          // window from objectives when not given itself
+  std::optional<RateLimit> limit_rate;          // instead of the repository's
 };
 struct SourceConfig {
   std::string name, engine, address;  // address: "sqlite:/srv/app.db" from `path`

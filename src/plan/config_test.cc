@@ -50,7 +50,8 @@ TEST(Config, Whole) {
   EXPECT_EQ(c.repositories.at("main").url, "file:///srv/backups");
   EXPECT_EQ(c.repositories.at("main").encryption, "passphrase");
   EXPECT_EQ(c.repositories.at("main").passphrase_file, "/etc/varve/key");
-  EXPECT_EQ(c.repositories.at("main").limit_rate, 20u << 20);
+  EXPECT_EQ(c.repositories.at("main").limit_rate.otherwise, 20u << 20);
+  EXPECT_FALSE(c.repositories.at("main").retain);
   EXPECT_EQ(c.repositories.at("plain").url, "/etc/varve/second");
   EXPECT_EQ(c.sources.at("app").address, "sqlite:/srv/*.db");
   EXPECT_EQ(c.sources.at("other").address, "sqlite:/etc/varve/data/other.db");
@@ -66,6 +67,23 @@ TEST(Config, NothingAtAll) {
   auto result = parse_configuration("", "varve.toml");
   ASSERT_TRUE(result.has_value());
   EXPECT_TRUE(result->sources.empty());
+}
+
+TEST(Config, RatesByTimeOfDayAndLocks) {
+  auto result = parse_configuration(
+      "[repository.main]\nurl = \"/x\"\nretain = \"30d\"\n"
+      "limit_rate = { \"08:00-18:00\" = \"5MiB\", otherwise = \"50MiB\" }\n"
+      "[plan.p]\nlimit_rate = { \"22:00-06:00\" = 0, otherwise = 1000 }\n[plan.q]\n",
+      "varve.toml");
+  ASSERT_TRUE(result.has_value()) << result.error().describe();
+  const RepositoryConfig& main = result->repositories.at("main");
+  EXPECT_EQ(main.retain, hours(24 * 30));
+  ASSERT_EQ(main.limit_rate.spans.size(), 1u);
+  EXPECT_EQ(main.limit_rate.spans[0].rate, 5u << 20);
+  EXPECT_EQ(main.limit_rate.otherwise, 50u << 20);
+  ASSERT_TRUE(result->plans.at("p").limit_rate);
+  EXPECT_EQ(result->plans.at("p").limit_rate->otherwise, 1000u);
+  EXPECT_FALSE(result->plans.at("q").limit_rate);
 }
 
 TEST(Config, AnOwnWindowOfTheRetentionWins) {
@@ -110,6 +128,10 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"[repository.main]\nurl = \"/x\"\nencryption = \"none\"\nkey_file = \"k\"\n", ":4: "},
         Wrong{"[repository.main]\nurl = \"/x\"\nlimit_rate = \"fast\"\n", ":3: "},
         Wrong{"[repository.main]\nurl = \"/x\"\nlimit_rate = -1\n", ":3: "},
+        Wrong{"[repository.main]\nurl = \"/x\"\nlimit_rate = { \"8-18\" = 1 }\n",
+              ":3: \"8-18\" is no part of a day"},
+        Wrong{"[repository.main]\nurl = \"s4://x\"\n", ":2: there is no kind of store called \"s4\""},
+        Wrong{"[repository.main]\nurl = \"/x\"\nregion = \"eu\"\n", ":3: unknown key \"region\""},
         Wrong{"[repository.\"../x\"]\nurl = \"/x\"\n", ":1: \"../x\" cannot be the name of a repository"},
         Wrong{"[source.app]\npath = \"/x\"\n", ":1: [source.app] has no engine"},
         Wrong{"[source.app]\nengine = \"oracle\"\npath = \"/x\"\n", ":2: unknown engine \"oracle\""},

@@ -185,7 +185,8 @@ Result<Manifest> BackupWriter::commit(Manifest m) {
   m.stored = stream_.stored_bytes();
 
   m.finished = now();
-  TRY_ASSIGN(const uint64_t manifest_size, commit_manifest(*repo_, ctx_, pin_, m));
+  TRY_ASSIGN(const uint64_t manifest_size,
+             commit_manifest(*repo_, ctx_, pin_, m, parent_ ? parent_->retained_until : std::nullopt));
   m.stored += manifest_size;
   if (auto released = pin_.release(ctx_); !released)
     log::warn("the backup is complete, but its pin could not be removed: {}", released.error().describe());

@@ -47,9 +47,10 @@ Result<Condemned> read_condemned(const Repository& repo, const Context& ctx);
 // reads them again, and checks that the pin stands. kConflict when a pack it needs is condemned: there is
 // then no manifest, and the backup must be done anew. After any failure the manifest is withdrawn; if that
 // fails too, the error says that the backup must not be used. Once the manifest is put, the caller's stop no
-// longer counts. Returns the size of the stored object.
+// longer counts. Where the repository promises to keep (retain()), what `m` needs is locked before, and it
+// itself at the end; `locked_until` as `known` of extend_retention(). Returns the size of the stored object.
 Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, const Pin& pin,
-                                 Manifest& manifest);
+                                 Manifest& manifest, std::optional<Timestamp> locked_until = {});
 
 // Every pack that any manifest needs. Fails when any manifest cannot be read.
 Result<PackSet> live_packs(const Repository& repo, const Context& ctx);

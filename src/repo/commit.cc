@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "repo/collect.h"
+#include "repo/retention.h"
 
 namespace varve::repo {
 namespace {
@@ -60,12 +61,14 @@ Result<Buffer> seal_manifest(const Repository& repo, const Manifest& m) {
 
 }  // namespace
 
-Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, const Pin& pin, Manifest& m) {
+Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, const Pin& pin, Manifest& m,
+                                 std::optional<Timestamp> locked_until) {
   TRY_ASSIGN(const Condemned condemned, read_condemned(repo, ctx));
   TRY_OK(check_not_condemned(m, condemned));
   TRY_OK(pin.check_standing(ctx));
   m.collections_seen = condemned.plan_ids;
   m.writer = pin.writer().hex();
+  TRY_OK(extend_retention(repo, ctx, m, locked_until));
   TRY_ASSIGN(const Buffer sealed, seal_manifest(repo, m));
 
   auto put = store::put_bytes(repo.store(), ctx, manifest_key(m.source, m.id), sealed);
@@ -75,6 +78,9 @@ Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, con
   if (!put)
     return fail(withdraw(repo, after, m, std::move(put).error()));  // it may have arrived all the same
   auto accepted = check_accepted(repo, after, pin, m);
+  // Locked only now, for a locked one could not be withdrawn.
+  if (const auto until = repo.lasting().retain_until; accepted && until)
+    accepted = repo.store().extend_retention(after, manifest_key(m.source, m.id), *until);
   if (!accepted) return fail(withdraw(repo, after, m, std::move(accepted).error()));
   return sealed.size();
 }

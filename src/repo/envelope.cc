@@ -104,7 +104,7 @@ Result<Buffer> Repository::open_object(std::string_view kind, const store::Key& 
 }
 
 Result<> Repository::put_object(const Context& ctx, std::string_view kind, const store::Key& key,
-                                ByteView plain) const {
+                                ByteView plain, const store::PutOptions& how) const {
   TRY_OK(check_may_write());
   TRY_ASSIGN(const Buffer sealed, seal_object(kind, key, plain));
   // A compressor's bug must not become a manifest that nobody can read.
@@ -112,7 +112,7 @@ Result<> Repository::put_object(const Context& ctx, std::string_view kind, const
   if (!back || !std::equal(back->begin(), back->end(), plain.begin(), plain.end()))
     return fail(Code::kInternal,
                 fmt::format("{}: what was sealed does not open again; nothing was stored", key));
-  return store::put_bytes(*store_, ctx, key, sealed);
+  return store::put_bytes(*store_, ctx, key, sealed, how);
 }
 
 Result<Buffer> Repository::get_object(const Context& ctx, std::string_view kind,

@@ -84,7 +84,7 @@ void record_event(const Repository& repo, const Context& ctx, AuditEvent event) 
   const auto since_midnight = event.time - std::chrono::floor<std::chrono::days>(event.time);
   const store::Key key = event_key(
       event.time, fmt::format("{:012}-{}", since_midnight.count(), to_hex(crypto::random_array<4>())));
-  auto stored = repo.put_object(mine, "event", key, encode(event));
+  auto stored = repo.put_object(mine, "event", key, encode(event), repo.lasting());
   if (!stored) log::warn("the audit trail lacks this {}: {}", event.what, stored.error().describe());
 }
 

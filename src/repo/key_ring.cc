@@ -113,7 +113,7 @@ Result<Repository::KeyInfo> Repository::add_key(const Context& ctx, const KeySou
   TRY_ASSIGN(const crypto::SecretKey back, secret.unwrap(object, digest));
   if (!crypto::equal(back.bytes(), root_.bytes()))
     return fail(Code::kInternal, "the new key does not open the repository; nothing was stored");
-  TRY_OK(store::put_bytes(*store_, ctx, key_key(object.id), as_bytes(object.text)));
+  TRY_OK(store::put_bytes(*store_, ctx, key_key(object.id), as_bytes(object.text), lasting()));
   return info_of(object, key_id_);
 }
 

@@ -167,6 +167,7 @@ Buffer encode(const Manifest& m) {
   out.set_files(m.files);
   out.set_engine_data(std::string(as_text(m.engine_data)));
   out.set_writer(m.writer);
+  if (m.retained_until) out.set_retained_until_us(to_wire(*m.retained_until));
   encode_lists(m, out);
   return serialize(out);
 }
@@ -178,6 +179,9 @@ Result<Manifest> decode_manifest(ByteView bytes) {
   decode_plain_fields(in, m);
   TRY_OK(check_names(m));
   TRY_ASSIGN(m.started, time_from_wire(in.started_us()));
+  if (in.retained_until_us() != 0) {
+    TRY_ASSIGN(m.retained_until, time_from_wire(in.retained_until_us()));
+  }
   TRY_ASSIGN(m.finished, time_from_wire(in.finished_us()));
   TRY_ASSIGN(m.moment, time_from_wire(in.moment_us()));
   if (m.segment_pages == 0 || m.segment_pages > kMaxSegmentPages)
@@ -263,7 +267,10 @@ Result<ManifestList> load_manifests(const Repository& repo, const Context& ctx, 
     return {};
   }));
   std::sort(out.manifests.begin(), out.manifests.end(),
-            [](const Manifest& a, const Manifest& b) { return a.id < b.id; });
+            // Ids of one second are in no order.
+            [](const Manifest& a, const Manifest& b) {
+              return a.moment != b.moment ? a.moment < b.moment : a.id < b.id;
+            });
   std::sort(out.unreadable.begin(), out.unreadable.end(),
             [](const UnreadableManifest& a, const UnreadableManifest& b) { return a.key < b.key; });
   return out;

@@ -44,6 +44,7 @@ struct Manifest {
   std::vector<std::string> collections_seen;
   std::string writer;
   std::vector<std::string> warnings;
+  std::optional<Timestamp> retained_until;  // the store refuses to remove what it needs before (retention.h)
 
   const PackInfo* find_pack(const PackId& id) const;
 };
@@ -58,7 +59,7 @@ struct UnreadableManifest {
   Error error;
 };
 struct ManifestList {
-  std::vector<Manifest> manifests;  // ascending by id (so by time)
+  std::vector<Manifest> manifests;  // ascending by moment, then id
   std::vector<UnreadableManifest> unreadable;
 };
 

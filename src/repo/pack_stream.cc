@@ -188,7 +188,7 @@ Result<> PackStream::upload(Pack& pack) {
   pack.frames.clear();
   const store::Key key = pack_key(pack.id);
   TRY_ASSIGN(PackInfo info, assembler.finish(*repo_, pack.id, key));
-  TRY_OK(repo_->store().put(ctx_, key, assembler.parts(), {}));
+  TRY_OK(repo_->store().put(ctx_, key, assembler.parts(), repo_->lasting()));
   stored_bytes_ += info.size;
   if (progress_) progress_->stored_bytes += info.size;
   std::lock_guard lock(mutex_);

@@ -6,6 +6,7 @@
 #include "repo/config.h"
 #include "repo/key_ring.h"
 #include "repo/probe.h"
+#include "repo/retention.h"
 #include "repo/sealed_json.h"
 
 namespace varve::repo {
@@ -49,16 +50,29 @@ Result<> check_kind_of_key(const Config& config, const KeySource& key) {
   return {};
 }
 
+store::PutOptions put_for(std::optional<Seconds> retain) {
+  store::PutOptions out;
+  if (retain) out.retain_until = now() + *retain + retention_slack(*retain);
+  return out;
+}
+
+Result<> check_can_retain(const store::Store& store, std::optional<Seconds> retain) {
+  if (!retain || store.capabilities().retention) return {};
+  return fail(Code::kUnsupported,
+              fmt::format("{} cannot keep objects from being removed, and retain = is set", store.describe()),
+              "use a bucket with Object Lock (docs/stores/), or take out retain");
+}
+
 Result<KeyObject> store_first_key(const Context& ctx, store::Store& store, const Config& config,
                                   std::string_view config_text, const KeySource& key,
-                                  const crypto::SecretKey& root) {
+                                  const crypto::SecretKey& root, const store::PutOptions& how) {
   TRY_ASSIGN(const Secret secret, Secret::from(key));
   const crypto::Digest digest = config_digest(config_text);
   TRY_ASSIGN(KeyObject object, secret.wrap(config, digest, root, "made at init"));
   TRY_ASSIGN(const crypto::SecretKey back, secret.unwrap(object, digest));
   if (!crypto::equal(back.bytes(), root.bytes()))
     return fail(Code::kInternal, "the new key does not open the repository");
-  TRY_OK(store::put_bytes(store, ctx, key_key(object.id), as_bytes(object.text)));
+  TRY_OK(store::put_bytes(store, ctx, key_key(object.id), as_bytes(object.text), how));
   return object;
 }
 
@@ -85,6 +99,7 @@ Result<std::shared_ptr<Repository>> Repository::create(const Context& ctx, store
   Config config;
   config.encryption = options.encryption;
   TRY_OK(check_kind_of_key(config, key));
+  TRY_OK(check_can_retain(*store, options.retain));
   TRY_OK(check_empty(ctx, *store));
   crypto::random_bytes(config.id.bytes);
   config.created = std::chrono::floor<Seconds>(now());
@@ -100,22 +115,25 @@ Result<std::shared_ptr<Repository>> Repository::create(const Context& ctx, store
   std::string key_id;
   if (config.encryption != Encryption::kNone) {
     root = crypto::SecretKey::random();
-    TRY_ASSIGN(const KeyObject object, store_first_key(ctx, *store, config, text, key, root));
+    TRY_ASSIGN(const KeyObject object,
+               store_first_key(ctx, *store, config, text, key, root, put_for(options.retain)));
     key_id = object.id;
   }
-  auto put = store::put_bytes(*store, ctx, std::string(kConfigKey), as_bytes(text));
+  auto put = store::put_bytes(*store, ctx, std::string(kConfigKey), as_bytes(text), put_for(options.retain));
   if (!put && put.error().code != Code::kExists) return fail(std::move(put).error());
   TRY_ASSIGN(const std::string stored, load_config_text(ctx, *store));
   if (!put || stored != text) {  // another init was quicker; its keys are not ours to touch
     if (!key_id.empty()) (void)store::remove_one(*store, ctx, key_key(key_id));
     return already_there(*store);
   }
-  return std::shared_ptr<Repository>(new Repository(std::move(store), config, text, root, key_id));
+  return std::shared_ptr<Repository>(
+      new Repository(std::move(store), config, text, root, key_id, options.retain));
 }
 
 Result<std::shared_ptr<Repository>> Repository::open(const Context& ctx, store::StorePtr store,
-                                                     const KeySource& key) {
+                                                     const KeySource& key, const OpenOptions& options) {
   TRY_OK(crypto::init());
+  TRY_OK(check_can_retain(*store, options.retain));
   TRY_ASSIGN(const std::string text, load_config_text(ctx, *store));
   auto config = decode_config(text);
   if (!config && config.error().code == Code::kDamaged)
@@ -129,7 +147,11 @@ Result<std::shared_ptr<Repository>> Repository::open(const Context& ctx, store::
     TRY_ASSIGN(opened, open_with(ring, secret, config_digest(text)));
   }
   return std::shared_ptr<Repository>(
-      new Repository(std::move(store), *config, text, opened.root, opened.key_id));
+      new Repository(std::move(store), *config, text, opened.root, opened.key_id, options.retain));
+}
+
+store::PutOptions Repository::lasting() const {
+  return put_for(retain_);
 }
 
 crypto::SecretKey Repository::derive(std::string_view context, ByteView info) const {

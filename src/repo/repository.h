@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,14 @@ std::string generate_key_file();
 
 class Repository {
  public:
+  // retain: for so long from their writing the store itself is to refuse the removal of what backups need
+  // (retention.h). kUnsupported for a store that cannot.
   struct CreateOptions {
     Encryption encryption = Encryption::kAes256Gcm;
+    std::optional<Seconds> retain = {};
+  };
+  struct OpenOptions {
+    std::optional<Seconds> retain;
   };
   // Probes create-only with racing pairs, writes the key object, then varve.json (the commit); after a crash
   // in between it may be run again. kExists when there is one, kConflict when the store holds anything else.
@@ -51,7 +58,7 @@ class Repository {
   // an unencrypted one), kDamaged (varve.json or every fitting key object altered or gone). A damaged key
   // object does not hide a good one; it is warned about.
   static Result<std::shared_ptr<Repository>> open(const Context& ctx, store::StorePtr store,
-                                                  const KeySource& key);
+                                                  const KeySource& key, const OpenOptions& options = {});
 
   store::Store& store() const { return *store_; }
   store::StorePtr store_ptr() const { return store_; }
@@ -61,6 +68,9 @@ class Repository {
   // varve.json as it was when this was opened, and the key object that opened it (empty: not encrypted).
   const std::string& config_text() const { return config_text_; }
   const std::string& key_id() const { return key_id_; }
+  const std::optional<Seconds>& retain() const { return retain_; }
+  // How an object is put that backups need: create-only, and locked where that is promised.
+  store::PutOptions lasting() const;
   // kUnsupported when the repository needs, for writing or for removing, what this program does not know.
   // put_object() asks the first by itself; whoever removes anything asks the second.
   Result<> check_may_write() const;
@@ -79,7 +89,8 @@ class Repository {
   // but another object, or a forged one.
   static bool object_is_intact(ByteView sealed);
   // Create-only: kExists. What is put was opened again and compared before.
-  Result<> put_object(const Context& ctx, std::string_view kind, const store::Key& key, ByteView plain) const;
+  Result<> put_object(const Context& ctx, std::string_view kind, const store::Key& key, ByteView plain,
+                      const store::PutOptions& how = {}) const;
   // kNotFound, kDamaged (with the object's name), store errors.
   Result<Buffer> get_object(const Context& ctx, std::string_view kind, const store::Key& key) const;
 
@@ -104,17 +115,20 @@ class Repository {
                                                           std::string_view kit);
 
  private:
-  Repository(store::StorePtr s, Config c, std::string config_text, crypto::SecretKey root, std::string key_id)
+  Repository(store::StorePtr s, Config c, std::string config_text, crypto::SecretKey root, std::string key_id,
+             std::optional<Seconds> retain)
       : store_(std::move(s)),
         config_(std::move(c)),
         config_text_(std::move(config_text)),
         root_(root),
-        key_id_(std::move(key_id)) {}
+        key_id_(std::move(key_id)),
+        retain_(retain) {}
   store::StorePtr store_;
   Config config_;
   std::string config_text_;  // varve.json, byte for byte: the keys are bound to it
   crypto::SecretKey root_;
   std::string key_id_;  // the object that opened it; empty when unencrypted
+  std::optional<Seconds> retain_;
 };
 using RepositoryPtr = std::shared_ptr<Repository>;
 

@@ -1,6 +1,7 @@
 // From an address to a driver with its decorators. The only place that knows every driver.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "store/place.h"
@@ -9,10 +10,11 @@
 namespace varve::store {
 
 struct OpenOptions {
-  bool create = false;      // local, sftp: make the folder if it is not there. Buckets are never made
-  bool read_only = false;   // wrap/readonly
-  uint64_t limit_rate = 0;  // bytes per second, 0: none (wrap/throttle)
-  Settings settings = {};   // those of the configuration; what the address sets itself wins
+  bool create = false;     // local, sftp: make the folder if it is not there. Buckets are never made
+  bool read_only = false;  // wrap/readonly
+  std::function<uint64_t()> limit_rate =
+      {};                  // bytes per second at this moment (wrap/throttle); empty: no limit
+  Settings settings = {};  // those of the configuration; what the address sets itself wins
 };
 
 // "file:///srv/backups", or a plain path; "s3://bucket/prefix", …; "mem://name" (tests: one store per name

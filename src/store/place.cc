@@ -92,6 +92,10 @@ Result<> Settings::set(const std::string& name, std::string value) {
   return {};
 }
 
+void Settings::change(const std::string& name, const std::function<std::string(const std::string&)>& how) {
+  if (const auto it = values_.find(name); it != values_.end()) it->second = how(it->second);
+}
+
 std::string Settings::text(std::string_view name, std::string_view otherwise) const {
   const auto it = values_.find(std::string(name));
   return it == values_.end() ? std::string(otherwise) : it->second;

@@ -1,6 +1,7 @@
 // An address taken apart, and the settings that go with it: what a driver is opened from.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -24,6 +25,7 @@ struct Setting {
 class Settings {
  public:
   Result<> set(const std::string& name, std::string value);  // kUsage when it was set already
+  void change(const std::string& name, const std::function<std::string(const std::string&)>& how);  // if set
   bool empty() const { return values_.empty(); }
   const std::map<std::string, std::string>& all() const { return values_; }
   std::string text(std::string_view name, std::string_view otherwise = {}) const;

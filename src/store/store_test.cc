@@ -91,7 +91,7 @@ TEST(OpenStore, LocalFolders) {
 }
 
 TEST(OpenStore, TheRateIsLimited) {
-  auto s = open_store({}, "mem://rate", {.limit_rate = 1'000'000});
+  auto s = open_store({}, "mem://rate", {.limit_rate = [] { return 1'000'000; }});
   ASSERT_TRUE(s);
   const auto begin = SteadyClock::now();
   const std::string body(50'000, 'x');

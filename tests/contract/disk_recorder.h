@@ -145,6 +145,9 @@ class DiskAfterPowerLoss {
       case os::Op::kRemoveDir:
         set(*path, std::nullopt);
         break;
+      case os::Op::kPutObject:  // of stores that are no folder
+      case os::Op::kRemoveObject:
+        break;
     }
   }
 

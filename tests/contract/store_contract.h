@@ -37,6 +37,8 @@ struct Deviations {
   bool no_replace = false;            // kUnconditional cannot replace
   bool own_body_counts_as_won =
       false;  // retries, where replies are lost: a put that finds its own body there
+  bool racing_puts_may_all_win = false;         // create-only holds when nobody races, and no further
+  std::chrono::microseconds retention_unit{1};  // retentions are kept in whole ones, rounded up
   size_t large_object = size_t{40} << 20;
   int race_rounds = 20;
 };

@@ -195,7 +195,9 @@ TEST_P(StoreContract, RemovalTellsForEachKey) {
 }
 
 TEST_P(StoreContract, Retention) {
-  const Timestamp until = now() + std::chrono::hours(24);
+  const auto unit = deviations().retention_unit;
+  const Timestamp until(
+      ((now() + std::chrono::hours(24)).time_since_epoch() + unit - Timestamp::duration(1)) / unit * unit);
   if (!store().capabilities().retention) {
     EXPECT_CODE(put_bytes(store(), bounded(), "k", as_bytes("x"), {.retain_until = until}),
                 Code::kUnsupported);

@@ -27,6 +27,10 @@ TEST_P(StoreContract, OfRacingPutsOneWins) {
       }
     }
     EXPECT_THAT(wrong, ::testing::Each(""));
+    if (deviations().racing_puts_may_all_win) {
+      ASSERT_GE(winners, 1) << "round " << round;
+      continue;
+    }
     ASSERT_EQ(winners, 1) << "round " << round;
     EXPECT_TRUE(read(key) ==
                 pattern(1000 + static_cast<size_t>(winner), static_cast<uint64_t>(winner.load())));
@@ -49,6 +53,10 @@ TEST_P(StoreContract, RacingClientsToo) {
         start.arrive_and_wait();
         theirs = put_bytes(*other, bounded(), key, as_bytes("theirs"));
       });
+    }
+    if (deviations().racing_puts_may_all_win) {
+      ASSERT_TRUE(ours || theirs);
+      continue;
     }
     ASSERT_NE(ours.has_value(), theirs.has_value());
     EXPECT_CODE(ours ? theirs : ours, Code::kExists);

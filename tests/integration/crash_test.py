@@ -102,18 +102,17 @@ class Crash(VarveTest):
             self.change()
         self.backup()
         saved = self.path("saved")
-        shutil.copytree(self.repo, saved)
+        self.place.save(saved)
         newest = sorted(self.expected)[-1]
         for command in (["expire", "sqlite:app.db", "--keep-last", "2"], ["gc", "--now"]):
             if command[0] == "gc":
                 self.varve("expire", "sqlite:app.db", "--keep-last", "2")
                 shutil.rmtree(saved)
-                shutil.copytree(self.repo, saved)
+                self.place.save(saved)
             total = self.calls(*command)
             self.assertGreater(total, 0)
             for n in range(1, total + 1):
-                shutil.rmtree(self.repo)
-                shutil.copytree(saved, self.repo)
+                self.place.load(saved)
                 self.run_varve(*command, env={"VARVE_TEST_FAULT": f"kill@{n}"})
                 listed = self.listed()
                 self.assertIn(newest, listed)
@@ -131,6 +130,8 @@ class Crash(VarveTest):
         for n in range(1, total + 1, 2):
             self.change()
             outcome = self.backup(env={"VARVE_TEST_FAULT": f"enospc@{n}"})
+            if not self.place.is_folder and n >= total - 1:
+                continue  # the pin's removal and the audit trail: it was committed before
             self.assertEqual(outcome.status, 5, outcome)
             self.assertIn("space", outcome.out + outcome.err)
         for n in range(1, total + 1, 3):

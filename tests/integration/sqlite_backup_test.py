@@ -138,13 +138,15 @@ class Chain(VarveTest):
         expected = dump(self.path("app.db"))
         away = self.path("elsewhere")
         away.mkdir()
-        shutil.move(self.repo, away / "bucket")
+        if self.place.is_folder:
+            shutil.move(self.repo, away / "bucket")
+        address = f"file://{away}/bucket" if self.place.is_folder else self.place.url
         self.path("app.db").unlink()
         binary = shutil.copy(self.binary, away / "varve")
         env = {"VARVE_REPO": None, "VARVE_PASSPHRASE": PASSPHRASE, "HOME": str(away)}
-        listed = self.varve("list", "--repo", f"file://{away}/bucket", "--json", env=env, cwd=away, binary=binary).json
+        listed = self.varve("list", "--repo", address, "--json", env=env, cwd=away, binary=binary).json
         name = listed["sources"][0]["name"]
-        self.varve("restore", name, "--repo", f"file://{away}/bucket", "--target", "app.db", env=env, cwd=away, binary=binary)
+        self.varve("restore", name, "--repo", address, "--target", "app.db", env=env, cwd=away, binary=binary)
         self.assertEqual(dump(away / "app.db"), expected)
 
     def test_several_databases_by_a_glob(self):

@@ -30,6 +30,10 @@ import time
 import unittest
 from pathlib import Path
 
+from varve_place import new_place
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "services"))  # from weather import Fault, Weather
+
 TIMEOUT = float(os.environ.get("VARVE_TEST_TIMEOUT", "120"))
 PASSPHRASE = "correct horse battery staple"
 
@@ -121,6 +125,7 @@ class VarveTest(unittest.TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="varve-test-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.repo = self.folder / "repository"
+        self.place = new_place(self.repo)
         (self.folder / "home").mkdir()
         (self.folder / "tmp").mkdir()
         self.env = {
@@ -129,9 +134,10 @@ class VarveTest(unittest.TestCase):
             "TMPDIR": str(self.folder / "tmp"),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
-            "VARVE_REPO": str(self.repo),
+            "VARVE_REPO": self.place.url,
             "VARVE_PASSPHRASE": PASSPHRASE,
         }
+        self.env.update(self.place.env)
         # A sanitizer's settings reach the program under test.
         self.env.update({k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS") or k == "LLVM_PROFILE_FILE"})
         self.binary = varve_binary()
@@ -178,7 +184,7 @@ class VarveTest(unittest.TestCase):
         return running
 
     def init(self, *arguments, **options):
-        """A repository at self.repo, for the passphrase in the environment."""
+        """A repository at self.place, for the passphrase in the environment."""
         return self.varve("init", *arguments, **options)
 
     def eventually(self, condition, timeout=30, what="it", every=0.05):

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# rgw.sh start FOLDER PORT   a Ceph cluster of one monitor and one OSD (objects in its memory) and a RADOS gateway that
-#                            speaks S3 on 127.0.0.1:PORT. FOLDER is emptied first and holds data, logs and process ids.
+# rgw.sh start FOLDER PORT TLS-PORT
+#   A Ceph cluster of one monitor and one OSD (objects in its memory) and a RADOS gateway that speaks S3 on 127.0.0.1: on
+#   PORT plainly, on TLS-PORT with the certificate FOLDER/cert.pem. FOLDER is emptied first and holds data, logs and
+#   process ids.
 # rgw.sh stop FOLDER
 # $RGW_ACCESS_KEY, $RGW_SECRET_KEY: of the user that is made. The programs come from mkroot.sh.
 set -euo pipefail
@@ -11,7 +13,7 @@ root=${VARVE_SERVICES:-$HOME/.cache/varve-services}/forky
 inside() { "$here/in_root.sh" "$root" "$folder" env CEPH_CONF=/srv/data/ceph.conf "$@"; }
 
 # Without authentication between its parts, quick to agree with itself, and content to be alone.
-write_configuration() {  # CLUSTER-ID MONITOR-PORT RGW-PORT
+write_configuration() {  # CLUSTER-ID MONITOR-PORT RGW-PORT TLS-PORT
   cat >"$folder/ceph.conf" <<C
 [global]
 fsid = $1
@@ -54,7 +56,7 @@ osd boot delay = 0
 osd crush chooseleaf type = 0
 osd op num shards = 2
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:$3
+rgw frontends = beast endpoint=127.0.0.1:$3 ssl_endpoint=127.0.0.1:$4 ssl_certificate=/srv/data/cert.pem ssl_private_key=/srv/data/key.pem
 rgw data = /srv/data/rgw
 rgw thread pool size = 64
 rgw crypt require ssl = false
@@ -79,14 +81,16 @@ gateway_answers() { curl --noproxy '*' -fs -m 5 -o /dev/null "http://127.0.0.1:$
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 start() {
-  local port=$1 monitor cluster osd class
+  local port=$1 tls_port=$2 monitor cluster osd class
   "$here/mkroot.sh" "$root" forky radosgw,ceph-mon,ceph-osd,ceph-common,python3-moto,python3-flask-cors,dash
   rm -rf "$folder"
   mkdir -p "$folder"/{mon,osd,run,log,rgw}
   monitor=$(free_port)
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$folder/key.pem" -out "$folder/cert.pem" \
+    -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 2>/dev/null
   cluster=$(cat /proc/sys/kernel/random/uuid)
   osd=$(cat /proc/sys/kernel/random/uuid)
-  write_configuration "$cluster" "$monitor" "$port"
+  write_configuration "$cluster" "$monitor" "$port" "$tls_port"
   inside monmaptool --create --clobber --fsid "$cluster" --addv a "[v2:127.0.0.1:$monitor]" /srv/data/monmap >/dev/null
   inside ceph-mon --mkfs -i a --monmap /srv/data/monmap
   inside ceph-mon -i a
@@ -122,12 +126,12 @@ stop() {
 
 case $verb in
   start)
-    if ! start "$3"; then
+    if ! start "$3" "$4"; then
       tail -n 20 "$folder"/log/* >&2 || true
       stop
       exit 1
     fi
     ;;
   stop) stop ;;
-  *) echo "rgw.sh start FOLDER PORT | stop FOLDER" >&2 && exit 2 ;;
+  *) echo "rgw.sh start FOLDER PORT TLS-PORT | stop FOLDER" >&2 && exit 2 ;;
 esac

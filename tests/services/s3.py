@@ -1,6 +1,7 @@
 """S3: a Ceph gateway (rgw.sh) with three buckets: plain, versioned, and with Object Lock.
 
-The addresses are VARVE_TEST_S3, VARVE_TEST_S3_VERSIONED and VARVE_TEST_S3_LOCKED.
+The addresses are VARVE_TEST_S3, VARVE_TEST_S3_TLS (the plain one again), VARVE_TEST_S3_VERSIONED and
+VARVE_TEST_S3_LOCKED.
 """
 
 import datetime
@@ -21,17 +22,18 @@ _folder = None
 def start(folder):
     global _folder
     _folder = folder
-    port = common.free_port()
+    port, tls_port = common.free_port(), common.free_port()
     # The first run extracts the gateway, some 750 MB.
-    common.run(common.HERE / "rgw.sh", "start", folder, port, seconds=900,
+    common.run(common.HERE / "rgw.sh", "start", folder, port, tls_port, seconds=900,
                env={"RGW_ACCESS_KEY": ACCESS_KEY, "RGW_SECRET_KEY": SECRET_KEY})
     make_bucket(port, "varve-plain")
     make_bucket(port, "varve-versioned")
     request(port, "PUT", "/varve-versioned", "versioning=", body=b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
     make_bucket(port, "varve-locked", {"x-amz-bucket-object-lock-enabled": "true"})
-    address = f"s3://varve-%s?endpoint=http://127.0.0.1:{port}&path_style=true&region={REGION}"
+    address = f"s3://varve-%s?endpoint=http://127.0.0.1:{port}&path_style=true&region={REGION}&provider=ceph"
     return {
         "VARVE_TEST_S3": address % "plain",
+        "VARVE_TEST_S3_TLS": f"s3://varve-plain?endpoint=https://127.0.0.1:{tls_port}&provider=ceph&ca_file={folder}/cert.pem",
         "VARVE_TEST_S3_VERSIONED": address % "versioned",
         "VARVE_TEST_S3_LOCKED": address % "locked",
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,

@@ -66,6 +66,7 @@ Result<int> run(Session& session, const Options& options) {
   TRY_ASSIGN(const repo::KeySource key, new_key(session, options, place, encryption));
   repo::Repository::CreateOptions create;
   create.encryption = encryption == "none" ? repo::Encryption::kNone : repo::Encryption::kAes256Gcm;
+  create.retain = Session::retain(place);
   TRY_ASSIGN(repo::RepositoryPtr repo, repo::Repository::create(session.ctx(), store, key, create));
   session.record(*repo, "init", "", "", "done", "encryption=" + encryption);
 

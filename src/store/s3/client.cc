@@ -13,7 +13,7 @@
 namespace varve::store::s3 {
 namespace {
 
-constexpr int kMostLessons = 2;  // region and time, say; then the answer stands
+constexpr int kMostLessons = 2;                // region and time, say; then the answer stands
 constexpr std::chrono::minutes kTolerated{5};  // of clocks; the services refuse at fifteen
 constexpr size_t kMostHashed = 64 << 10;       // bodies that are hashed though the connection protects them
 
@@ -109,8 +109,7 @@ std::string Client::doing(std::string_view verb, std::string_view key, std::stri
 
 std::string Client::host(const std::string& region) const {
   std::string out = options_.endpoint.host;
-  if (out.empty())
-    out = fmt::format("s3.{}.amazonaws.com{}", region, region.starts_with("cn-") ? ".cn" : "");
+  if (out.empty()) out = fmt::format("s3.{}.amazonaws.com{}", region, region.starts_with("cn-") ? ".cn" : "");
   return options_.path_style ? out : options_.bucket + "." + out;
 }
 
@@ -146,7 +145,12 @@ Result<Client::Sent> Client::send_once(const Context& ctx, const Call& call, con
       .body = call.body};
   if (!call.query.empty()) request.url += "?" + canonical_query(call.query);
   request.headers.push_back({"Authorization", authorization(input, credentials)});
-  auto answer = http_.send(ctx, request, sink, accept);
+  if (accept) {
+    request.on_head = [&accept](const net::HttpResponse& head) {
+      return head.status / 100 == 2 ? accept(head) : Result<>();
+    };
+  }
+  auto answer = http_.send(ctx, request, sink);
   if (!answer) return fail(std::move(answer).error().with_context(call.doing));
   sent.answer = std::move(*answer);
   return sent;
@@ -198,7 +202,8 @@ bool Client::learn_region(const Sent& sent) {
   // It becomes part of a host's name.
   if (!is_region(told) || told == sent.region) return false;
   std::lock_guard lock(mutex_);
-  if (region_ != told) log::info("{} is in the region {}: set region = \"{}\" to spare a request", describe(), told, told);
+  if (region_ != told)
+    log::info("{} is in the region {}: set region = \"{}\" to spare a request", describe(), told, told);
   region_ = told;
   return true;
 }
@@ -214,8 +219,9 @@ bool Client::learn_time(const Sent& sent) {
   if (std::chrono::abs(off) < kTolerated) return false;
   const int64_t before = ahead_.fetch_add(off.count());
   if (before == 0)
-    log::warn("this machine's clock is {} {} that of {}: requests are signed with the time there; set the clock",
-              to_human(std::chrono::abs(off)), off.count() > 0 ? "behind" : "ahead of", describe());
+    log::warn(
+        "this machine's clock is {} {} that of {}: requests are signed with the time there; set the clock",
+        to_human(std::chrono::abs(off)), off.count() > 0 ? "behind" : "ahead of", describe());
   return true;
 }
 

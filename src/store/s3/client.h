@@ -1,5 +1,5 @@
-// Requests to one bucket: addressed, signed, sent, and what goes wrong told apart. Learns from answers where the
-// bucket is, what time it is there, and that a credential ran out.
+// Requests to one bucket: addressed, signed, sent, and what goes wrong told apart. Learns from answers where
+// the bucket is, what time it is there, and that a credential ran out.
 #pragma once
 
 #include <atomic>
@@ -20,11 +20,11 @@ struct Call {
   Query query = {};
   std::vector<net::Header> headers = {};
   Body body = {};
-  std::string doing;  // "putting packs/0b/x into s3://bucket", for errors
+  std::string doing = {};  // "putting packs/0b/x into s3://bucket", for errors
 };
 
 // Sees status and headers of a success before its body goes to the sink; an error ends the request.
-using Accept = net::HttpAccept;
+using Accept = std::function<Result<>(const net::HttpResponse&)>;
 
 // Thread-safe.
 class Client {
@@ -35,15 +35,16 @@ class Client {
 
   const Options& options() const { return options_; }
 
-  // Every whole answer is a success here, whatever its status: refusal() says what it means. Only when an answer
-  // teaches what was wrong with the request (the region, the time, a token that ran out) it is sent once more.
+  // Every whole answer is a success here, whatever its status: refusal() says what it means. Only when an
+  // answer teaches what was wrong with the request (the region, the time, a token that ran out) it is sent
+  // once more.
   Result<net::HttpResponse> send(const Context& ctx, const Call& call, const net::HttpSink& sink = {},
                                  const Accept& accept = {});
   // The same, and anything but 2xx is the failure that it stands for.
   Result<net::HttpResponse> demand(const Context& ctx, const Call& call);
 
-  // What a failed answer means, with a hint where there is one. The key's absence is kNotFound; that of the bucket
-  // is not, or a mistyped address would read as an empty repository.
+  // What a failed answer means, with a hint where there is one. The key's absence is kNotFound; that of the
+  // bucket is not, or a mistyped address would read as an empty repository.
   Error refusal(const net::HttpResponse& answer, const std::string& doing) const;
   // The same for one key's failure inside an answer that is a success as a whole.
   Error refusal(std::string_view code, std::string_view message, const std::string& doing) const;
@@ -57,9 +58,9 @@ class Client {
 
  private:
   struct Sent {
-    net::HttpResponse answer;
-    Timestamp at;        // as signed
-    std::string region;  // as signed
+    net::HttpResponse answer = {};
+    Timestamp at = {};        // as signed
+    std::string region = {};  // as signed
   };
 
   Result<Sent> send_once(const Context& ctx, const Call& call, const Credentials& credentials,

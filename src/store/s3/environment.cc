@@ -91,10 +91,12 @@ Result<std::map<std::string, IniSection>> parse_ini(std::string_view text) {
 
 Result<Profiles> Profiles::load(const Environment& env) {
   Profiles out;
-  if (const auto path = path_of(env, "AWS_CONFIG_FILE", "config"); !path.empty())
+  if (const auto path = path_of(env, "AWS_CONFIG_FILE", "config"); !path.empty()) {
     TRY_ASSIGN(out.config_, read(path));
-  if (const auto path = path_of(env, "AWS_SHARED_CREDENTIALS_FILE", "credentials"); !path.empty())
+  }
+  if (const auto path = path_of(env, "AWS_SHARED_CREDENTIALS_FILE", "credentials"); !path.empty()) {
     TRY_ASSIGN(out.credentials_, read(path));
+  }
   return out;
 }
 

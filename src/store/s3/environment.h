@@ -16,8 +16,8 @@ using Environment = std::function<std::string(std::string_view name)>;
 Environment process_environment();
 
 using IniSection = std::map<std::string, std::string>;  // names in lower case
-// Sections by their whole title: "default", "profile ops". Lines that are indented below a setting belong to it
-// and are left out; '#' and ';' begin a comment, at the start of a line or after a space (not in
+// Sections by their whole title: "default", "profile ops". Lines that are indented below a setting belong to
+// it and are left out; '#' and ';' begin a comment, at the start of a line or after a space (not in
 // credential_process). kUsage, with the number of the line and never its text, for what cannot be read.
 Result<std::map<std::string, IniSection>> parse_ini(std::string_view text);
 

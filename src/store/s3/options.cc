@@ -9,9 +9,11 @@ namespace varve::store::s3 {
 namespace {
 
 constexpr Setting kSettings[] = {
-    {"region", "NAME", "where the bucket is, such as eu-west-1 (AWS_REGION, the profile's, or the endpoint's)"},
+    {"region", "NAME",
+     "where the bucket is, such as eu-west-1 (AWS_REGION, the profile's, or the endpoint's)"},
     {"endpoint", "URL", "another service than Amazon's: https://host, or http://host:port, unprotected"},
-    {"provider", "NAME", "aws, r2, b2, minio, ceph, gcs, wasabi, ovh, scaleway, other (told by the endpoint)"},
+    {"provider", "NAME",
+     "aws, r2, b2, minio, ceph, gcs, wasabi, ovh, scaleway, other (told by the endpoint)"},
     {"path_style", "true|false", "address the bucket as host/bucket and not as bucket.host"},
     {"profile", "NAME", "of ~/.aws/config and ~/.aws/credentials (AWS_PROFILE, or default)"},
     {"storage_class", "NAME", "such as STANDARD_IA; only classes that are read without a delay"},
@@ -56,7 +58,8 @@ Result<std::string> read_prefix(const std::string& path) {
                      std::any_of(segment.begin(), segment.end(),
                                  [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
     if (odd || path.size() > 400)
-      return fail(Code::kUsage, fmt::format("\"{}\" is no prefix for objects", printable(path.substr(0, 400))));
+      return fail(Code::kUsage,
+                  fmt::format("\"{}\" is no prefix for objects", printable(path.substr(0, 400))));
   }
   return path + "/";
 }
@@ -74,26 +77,29 @@ bool is_address(std::string_view host) {
          std::all_of(host.begin(), host.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
 }
 
-Result<Endpoint> read_endpoint(std::string text) {
+Result<Endpoint> read_endpoint(const std::string& text) {
   Endpoint out;
   out.own = true;
-  const std::string whole = text;
-  while (text.ends_with('/')) text.pop_back();
-  const std::string lower = to_lower(text);
-  if (lower.starts_with("http://")) {
+  out.host = to_lower(text);
+  if (out.host.starts_with("http://")) {
     out.tls = false;
-    text = lower.substr(7);
-  } else if (lower.starts_with("https://")) {
-    text = lower.substr(8);
-  } else {
-    text = lower;
+    out.host.erase(0, 7);
+  } else if (out.host.starts_with("https://")) {
+    out.host.erase(0, 8);
   }
-  if (text.empty() || !all_of(text, "-.:[]_") || text.find("..") != text.npos)
-    return bad("endpoint", whole, "it is not https://host[:port] or http://host[:port]");
-  for (const std::string_view own_port : {out.tls ? ":443" : ":80"})
-    if (text.ends_with(own_port) && text.find(':') == text.size() - own_port.size())
-      text.resize(text.size() - own_port.size());
-  out.host = text;
+  if (out.host.ends_with('/')) out.host.pop_back();
+  const size_t colon = out.host.find(':', out.host.starts_with('[') ? out.host.find(']') : 0);
+  const std::string name = out.host.substr(0, colon);
+  const std::string port = colon == out.host.npos ? (out.tls ? "443" : "80") : out.host.substr(colon + 1);
+  const bool is_port = !port.empty() && port.size() <= 5 &&
+                       std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
+                       std::stoul(port) <= 65535;
+  const bool is_name = !name.empty() && all_of(name, name.starts_with('[') ? "[]:" : "-._") &&
+                       name.find("..") == name.npos && name.starts_with('[') == name.ends_with(']');
+  if (!is_name || !is_port)
+    return bad("endpoint", text, "it is not https://host[:port] or http://host[:port]");
+  // As the Host header has it.
+  if (std::stoul(port) == (out.tls ? 443 : 80)) out.host = name;
   return out;
 }
 
@@ -148,7 +154,8 @@ Result<> read_storage(const Settings& settings, Options* out) {
   }
   if (!out->kms_key_id.empty() && out->sse != "aws:kms")
     return fail(Code::kUsage, "kms_key_id is set, and sse is not kms");
-  if (!all_of(to_lower(out->kms_key_id), "-:/_.")) return bad("kms_key_id", out->kms_key_id, "it is no key's name");
+  if (!all_of(to_lower(out->kms_key_id), "-:/_."))
+    return bad("kms_key_id", out->kms_key_id, "it is no key's name");
   TRY_ASSIGN(out->requester_pays, settings.flag("requester_pays", false));
   TRY_ASSIGN(out->part_size, settings.size("part_size", out->part_size));
   if (out->part_size < kLeastPart || out->part_size > kMostPart)
@@ -182,7 +189,9 @@ Result<Options> read_options(const Place& place, const Environment& env, const P
 
   const std::string endpoint = first_of({settings.text("endpoint"), env("AWS_ENDPOINT_URL_S3"),
                                          env("AWS_ENDPOINT_URL"), in_profile("endpoint_url")});
-  if (!endpoint.empty()) TRY_ASSIGN(out.endpoint, read_endpoint(endpoint));
+  if (!endpoint.empty()) {
+    TRY_ASSIGN(out.endpoint, read_endpoint(endpoint));
+  }
   const std::string host_name = out.endpoint.host.substr(0, out.endpoint.host.find(':'));
   TRY_ASSIGN(out.quirks, quirks_of(settings.text("provider", endpoint.empty() ? "aws" : ""), host_name));
   if (endpoint.empty() && out.quirks.name != "aws")

@@ -82,8 +82,8 @@ std::string region_in(const Quirks& quirks, std::string_view host) {
   // s3.REGION.host, s3.REGION.io.host, s3.dualstack.REGION.host: the last label that is no word of theirs.
   std::string out;
   for (const std::string_view label : split(host.substr(0, host.size() - quirks.host.size() - 1), '.')) {
-    if (label != "s3" && label != "s3-fips" && label != "dualstack" && label != "io" && label != "accelerate" &&
-        label != "perf")
+    if (label != "s3" && label != "s3-fips" && label != "dualstack" && label != "io" &&
+        label != "accelerate" && label != "perf")
       out = label;
   }
   return out;

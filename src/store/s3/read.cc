@@ -125,10 +125,9 @@ Result<uint64_t> read_object(Client& client, const Context& ctx, const Key& key,
   } else if (client.options().quirks.checksums) {
     call.headers.push_back({"x-amz-checksum-mode", "ENABLED"});
   }
-  TRY_ASSIGN(const auto answer,
-             client.send(
-                 ctx, call, [&](ByteView piece) { return reading.pass(piece, sink); },
-                 [&](const net::HttpResponse& head) { return reading.accept(head); }));
+  TRY_ASSIGN(const auto answer, client.send(
+                                    ctx, call, [&](ByteView piece) { return reading.pass(piece, sink); },
+                                    [&](const net::HttpResponse& head) { return reading.accept(head); }));
   if (answer.status == 416 && reading.ranged()) {
     const std::string said = answer.header("content-range").value_or("");
     const auto whole = number(said.starts_with("bytes */") ? std::string_view(said).substr(8) : "");
@@ -142,7 +141,8 @@ Result<uint64_t> read_object(Client& client, const Context& ctx, const Key& key,
   return reading.whole();
 }
 
-Result<ObjectInfo> head_object(Client& client, const Context& ctx, const Key& key, const std::string& version) {
+Result<ObjectInfo> head_object(Client& client, const Context& ctx, const Key& key,
+                               const std::string& version) {
   TRY_OK(ctx.check());
   TRY_OK(check_key(key));
   const Call call{.method = "HEAD",

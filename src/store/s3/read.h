@@ -8,7 +8,8 @@ namespace varve::store::s3 {
 // `version`: empty for the current one. As Store::get and Store::head; the key without the prefix.
 Result<uint64_t> read_object(Client& client, const Context& ctx, const Key& key, const std::string& version,
                              Range range, const Sink& sink);
-Result<ObjectInfo> head_object(Client& client, const Context& ctx, const Key& key, const std::string& version);
+Result<ObjectInfo> head_object(Client& client, const Context& ctx, const Key& key,
+                               const std::string& version);
 
 struct ContentRange {
   uint64_t first = 0, last = 0, whole = 0;

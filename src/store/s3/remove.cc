@@ -35,7 +35,9 @@ class Removal {
       if (results_[i].result) fit.push_back(i);
     if (fit.empty()) return std::move(results_);
     bool versions = false;
-    if (!client_.options().keep_versions) TRY_ASSIGN(versions, versioning.ask(client_, ctx_));
+    if (!client_.options().keep_versions) {
+      TRY_ASSIGN(versions, versioning.ask(client_, ctx_));
+    }
     if (versions) {
       TRY_OK(in_parallel(fit, [this](size_t i) { find_versions(i); }));
     } else {
@@ -81,7 +83,8 @@ class Removal {
     auto found = versions_of(client_, ctx_, full(i));
     if (!found) return failed(i, std::move(found).error());
     std::lock_guard lock(mutex_);
-    // The oldest first: whoever looks meanwhile, or after a failure, sees the newest or nothing, but not an old one.
+    // The oldest first: whoever looks meanwhile, or after a failure, sees the newest or nothing, but not an
+    // old one.
     for (auto v = found->rbegin(); v != found->rend(); ++v) doomed_.push_back({i, v->key, v->version});
   }
 
@@ -125,9 +128,8 @@ class Removal {
   }
 
   void remove_single(const Doomed& d) {
-    Call call{.method = "DELETE",
-              .key = d.key,
-              .doing = client_.doing("removing", results_[d.at].key, "from")};
+    Call call{
+        .method = "DELETE", .key = d.key, .doing = client_.doing("removing", results_[d.at].key, "from")};
     if (!d.version.empty()) call.query.emplace_back("versionId", d.version);
     auto answer = client_.send(ctx_, call);
     if (!answer) return failed(d.at, std::move(answer).error());
@@ -138,8 +140,7 @@ class Removal {
 
   void refuse(const Doomed& d, const std::string& code, const std::string& message) {
     if (code == "NoSuchKey" || code == "NoSuchVersion") return;
-    Error error =
-        client_.refusal(code, message, client_.doing("removing", results_[d.at].key, "from"));
+    Error error = client_.refusal(code, message, client_.doing("removing", results_[d.at].key, "from"));
     // The same word for a missing permission and for a lock: the object itself tells.
     if (error.code == Code::kDenied && !d.version.empty()) {
       auto locked = lock_of(client_, ctx_, results_[d.at].key, d.version);

@@ -27,7 +27,8 @@ Result<std::optional<Retention>> retention_of(Client& client, const Context& ctx
     return *out;
   }
   const auto said = parse_error(answer.body);
-  if (said && (said->code == "NoSuchObjectLockConfiguration" || said->code == "ObjectLockConfigurationNotFoundError"))
+  if (said &&
+      (said->code == "NoSuchObjectLockConfiguration" || said->code == "ObjectLockConfigurationNotFoundError"))
     return std::nullopt;
   return fail(client.refusal(answer, call.doing));
 }
@@ -65,15 +66,17 @@ Result<> check_object_lock(Client& client, const Context& ctx) {
     const auto said = parse_error(answer.body);
     if (!said || said->code != "ObjectLockConfigurationNotFoundError") {
       Error refusal = client.refusal(answer, call.doing);
-      if (refusal.code != Code::kDenied || !said || said->code != "AccessDenied") return fail(std::move(refusal));
+      if (refusal.code != Code::kDenied || !said || said->code != "AccessDenied")
+        return fail(std::move(refusal));
       log::info("{}; taking the setting's word that it has", refusal.describe());
       locks = true;
     }
   }
   if (locks) return {};
-  return fail(Code::kUsage, fmt::format("the bucket of {} has no Object Lock, and the settings ask for it",
-                                        client.describe()),
-              std::string(kNoLock));
+  return fail(
+      Code::kUsage,
+      fmt::format("the bucket of {} has no Object Lock, and the settings ask for it", client.describe()),
+      std::string(kNoLock));
 }
 
 Error no_retention(const Client& client) {

@@ -5,8 +5,8 @@
 
 namespace varve::store::s3 {
 
-// kUsage when the bucket has no Object Lock. Where the question is not allowed the setting is believed: a put with
-// a lock then fails if it cannot be.
+// kUsage when the bucket has no Object Lock. Where the question is not allowed the setting is believed: a put
+// with a lock then fails if it cannot be.
 Result<> check_object_lock(Client& client, const Context& ctx);
 
 // A store that was opened without locks was asked for one: kUnsupported.

@@ -107,12 +107,12 @@ Result<> S3Store::put_whole(const Context& ctx, const Key& key, Body body, const
 }
 
 Result<> S3Store::put_in_parts(const Context& ctx, const Key& key, Body body, const PutOptions& options) {
-  return upload_in_parts(client_, ctx,
-                         {.key = key,
-                          .body = body,
-                          .headers = object_headers(options),
-                          .create_only = options.mode == PutMode::kCreateOnly &&
-                                         client_.options().quirks.create_only});
+  return upload_in_parts(
+      client_, ctx,
+      {.key = key,
+       .body = body,
+       .headers = object_headers(options),
+       .create_only = options.mode == PutMode::kCreateOnly && client_.options().quirks.create_only});
 }
 
 Result<uint64_t> S3Store::abort_orphans(const Context& ctx, Seconds age) {
@@ -150,7 +150,8 @@ Result<ListPage> S3Store::list(const Context& ctx, const std::string& prefix, co
       if (!check_key(key)) continue;
       if (!out.objects.empty() && key <= out.objects.back().key)
         return fail(cloud::nonsense(answer, call.doing, "its names are not in order"));
-      out.objects.push_back({.key = std::move(key), .size = o.size, .modified = o.modified, .retain_until = {}});
+      out.objects.push_back(
+          {.key = std::move(key), .size = o.size, .modified = o.modified, .retain_until = {}});
     }
     if (!page->next.empty() && page->next == out.next)
       return fail(cloud::nonsense(answer, call.doing, "it does not go on"));

@@ -8,14 +8,16 @@
 
 namespace varve::store::s3 {
 
-// A put is create-only by If-None-Match: *, of large bodies in parts, which become an object by the last request
-// only. Nothing is tried twice here (wrap/retry.h does that), but for what an answer taught (client.h).
+// A put is create-only by If-None-Match: *, of large bodies in parts, which become an object by the last
+// request only. Nothing is tried twice here (wrap/retry.h does that), but for what an answer taught
+// (client.h).
 //  - In a bucket with versions a removal removes every version of the name, so that the space is free: with
-//    keep_versions it hides the name and no more. Whether the bucket has versions is asked once, before the first
-//    removal.
+//    keep_versions it hides the name and no more. Whether the bucket has versions is asked once, before the
+//    first removal.
 //  - capabilities().retention is what the setting object_lock_mode asks for; open() then makes sure, by one
 //    request, that the bucket has Object Lock. Without that setting open() touches nothing.
-//  - A provider without create-only puts (capabilities() says so) is asked whether the name is taken before each
+//  - A provider without create-only puts (capabilities() says so) is asked whether the name is taken before
+//  each
 //    put: that does not hold against a race.
 //  - With the setting as_of the store is read only, and shows the versions of that moment.
 class S3Store : public Store {
@@ -35,8 +37,8 @@ class S3Store : public Store {
   std::string describe() const override { return client_.describe(); }
   std::string policy() const override;
 
-  // Ends uploads below the prefix that began longer ago than `age` and were neither completed nor aborted: their
-  // parts cost money and are not to be seen. Returns how many.
+  // Ends uploads below the prefix that began longer ago than `age` and were neither completed nor aborted:
+  // their parts cost money and are not to be seen. Returns how many.
   Result<uint64_t> abort_orphans(const Context& ctx, Seconds age);
 
   S3Store(Options options, Client::CredentialSource::Fetch fetch);

@@ -86,8 +86,8 @@ std::string string_to_sign(const SigningInput& input) {
 std::string authorization(const SigningInput& input, const Credentials& credentials) {
   const crypto::SecretText first("AWS4" + std::string(credentials.secret_key.text()));
   crypto::Sha256 key = crypto::hmac_sha256(as_bytes(first.text()), as_bytes(amz_date(input.at).substr(0, 8)));
-  for (const std::string_view part : {std::string_view(input.region), std::string_view(input.service),
-                                      std::string_view("aws4_request")})
+  for (const std::string_view part :
+       {std::string_view(input.region), std::string_view(input.service), std::string_view("aws4_request")})
     key = crypto::hmac_sha256(key, as_bytes(part));
   const std::string signature = to_hex(crypto::hmac_sha256(key, as_bytes(string_to_sign(input))));
   crypto::wipe(key);

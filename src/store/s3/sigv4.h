@@ -34,10 +34,10 @@ struct SigningInput {
   std::string path;  // percent-encoded once, as it is sent
   Query query = {};
   std::vector<net::Header> headers = {};  // to be signed, besides Host
-  std::string payload;                    // payload_hash() or kUnsignedPayload
-  std::string region;
-  std::string service;
-  Timestamp at;
+  std::string payload = {};               // payload_hash() or kUnsignedPayload
+  std::string region = {};
+  std::string service = {};
+  Timestamp at = {};
 };
 
 // Percent-encoded and in the order that is signed; the URL takes it byte for byte.

@@ -10,7 +10,8 @@ namespace varve::store::s3 {
 namespace {
 
 constexpr size_t kMostBody = size_t{16} << 20;
-constexpr size_t kMostText = 8192;  // of one element: a key of 1024 bytes may be percent-encoded; session tokens
+constexpr size_t kMostText =
+    8192;  // of one element: a key of 1024 bytes may be percent-encoded; session tokens
 constexpr unsigned kFlags = pugi::parse_minimal | pugi::parse_escapes | pugi::parse_cdata;
 
 tl::unexpected<Error> unclear(std::string_view what) {
@@ -130,7 +131,9 @@ Result<ListAnswer> parse_list(ByteView body) {
     out.objects.push_back(std::move(one));
   }
   TRY_ASSIGN(const bool more, truth(root, "IsTruncated"));
-  if (more) TRY_ASSIGN(out.next, needed(root, "NextContinuationToken"));
+  if (more) {
+    TRY_ASSIGN(out.next, needed(root, "NextContinuationToken"));
+  }
   return out;
 }
 
@@ -147,7 +150,9 @@ Result<VersionsAnswer> parse_versions(ByteView body) {
     TRY_ASSIGN(one.key, names.needed(node, "Key"));
     TRY_ASSIGN(one.version, needed(node, "VersionId"));
     TRY_ASSIGN(one.modified, moment(node, "LastModified"));
-    if (!one.delete_marker) TRY_ASSIGN(one.size, number(node, "Size"));
+    if (!one.delete_marker) {
+      TRY_ASSIGN(one.size, number(node, "Size"));
+    }
     out.versions.push_back(std::move(one));
   }
   TRY_ASSIGN(out.more, truth(root, "IsTruncated"));

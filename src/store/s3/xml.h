@@ -81,7 +81,7 @@ struct StsAnswer {
   Credentials credentials;
   Timestamp expires = {};
 };
-Result<StsAnswer> parse_sts(ByteView body);             // AssumeRole and AssumeRoleWithWebIdentity
+Result<StsAnswer> parse_sts(ByteView body);                 // AssumeRole and AssumeRoleWithWebIdentity
 std::optional<ErrorAnswer> parse_sts_error(ByteView body);  // nullopt when it is none
 
 // Text for an element's content.

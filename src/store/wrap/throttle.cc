@@ -10,7 +10,7 @@ namespace {
 
 class Throttle : public Forward {
  public:
-  Throttle(StorePtr inner, uint64_t rate) : Forward(std::move(inner)), rate_(static_cast<double>(rate)) {}
+  Throttle(StorePtr inner, Rate rate) : Forward(std::move(inner)), rate_(std::move(rate)) {}
 
   Result<> put(const Context& ctx, const Key& key, Body body, const PutOptions& options) override {
     TRY_OK(spend(ctx, body_size(body)));
@@ -27,8 +27,10 @@ class Throttle : public Forward {
  private:
   // Waits until what others took before is paid, and books our own bytes behind it.
   Result<> spend(const Context& ctx, uint64_t bytes) {
+    const uint64_t rate = rate_();
+    if (rate == 0) return {};
     const auto cost = std::chrono::duration_cast<SteadyClock::duration>(
-        std::chrono::duration<double>(static_cast<double>(bytes) / rate_));
+        std::chrono::duration<double>(static_cast<double>(bytes) / static_cast<double>(rate)));
     const auto now = SteadyClock::now();
     SteadyClock::time_point begin;
     {
@@ -41,15 +43,15 @@ class Throttle : public Forward {
     return ctx.sleep(begin - now);
   }
 
-  const double rate_;
+  const Rate rate_;
   std::mutex mutex_;
   SteadyClock::time_point paid_until_ = {};
 };
 
 }  // namespace
 
-StorePtr with_throttle(StorePtr inner, uint64_t bytes_per_second) {
-  return std::make_shared<Throttle>(std::move(inner), std::max<uint64_t>(bytes_per_second, 1));
+StorePtr with_throttle(StorePtr inner, Rate rate) {
+  return std::make_shared<Throttle>(std::move(inner), std::move(rate));
 }
 
 }  // namespace varve::store

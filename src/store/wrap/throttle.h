@@ -5,8 +5,11 @@
 
 namespace varve::store {
 
+// Bytes per second at this moment; 0: no limit. Called from any thread.
+using Rate = std::function<uint64_t()>;
+
 // One bound for both ways and all threads, on the average: a body goes out at once and the calls after it
-// wait until it is paid for. bytes_per_second > 0.
-StorePtr with_throttle(StorePtr inner, uint64_t bytes_per_second);
+// wait until it is paid for, at the rate of the moment it went.
+StorePtr with_throttle(StorePtr inner, Rate rate);
 
 }  // namespace varve::store

@@ -23,7 +23,7 @@ std::string text(Store& s, const Key& key, Range range = {}) {
 }
 
 TEST(Throttle, BothWaysStayBelowTheRate) {
-  auto store = with_throttle(std::make_shared<MemStore>(), 1'000'000);
+  auto store = with_throttle(std::make_shared<MemStore>(), [] { return 1'000'000; });
   const std::string body(50'000, 'x');
   auto begin = SteadyClock::now();
   for (const char* key : {"a", "b", "c"}) ASSERT_TRUE(put_bytes(*store, bounded(), key, as_bytes(body)));
@@ -39,7 +39,7 @@ TEST(Throttle, BothWaysStayBelowTheRate) {
 }
 
 TEST(Throttle, WaitingEndsWithTheDeadline) {
-  auto store = with_throttle(std::make_shared<MemStore>(), 10);
+  auto store = with_throttle(std::make_shared<MemStore>(), [] { return 10; });
   ASSERT_TRUE(put_bytes(*store, bounded(), "a", as_bytes("0123456789012345678901234567890123456789")));
   const auto begin = SteadyClock::now();
   auto late = put_bytes(*store, Context{}.with_deadline(50ms), "b", as_bytes("x"));
