@@ -53,7 +53,7 @@ RetryOptions quick() {
 // Ends or freezes the connections once a put has sent so much.
 std::jthread when_written(const Sshd& sshd, uint64_t bytes, int signal) {
   return std::jthread([&sshd, bytes, signal](const std::stop_token& stop) {
-    while (!stop.stop_requested() && bytes_in_temporaries(sshd) < bytes) std::this_thread::sleep_for(1ms);
+    while (!stop.stop_requested() && bytes_in_temporaries(sshd) < bytes) std::this_thread::sleep_for(3ms);
     sshd.signal_sessions(signal);
   });
 }
@@ -61,7 +61,7 @@ std::jthread when_written(const Sshd& sshd, uint64_t bytes, int signal) {
 TEST(SftpFaults, AConnectionKilledInTheMiddleOfAPut) {
   Sshd sshd;
   StorePtr store = sshd.must_open();
-  const std::string body = pattern(48 << 20);
+  const std::string body = pattern(24 << 20);
   {
     auto killer = when_written(sshd, 1 << 20, SIGKILL);
     auto put = put_bytes(*store, bounded(), "a/killed", as_bytes(body));
@@ -72,7 +72,7 @@ TEST(SftpFaults, AConnectionKilledInTheMiddleOfAPut) {
   EXPECT_EQ(store->head(bounded(), "a/killed").error().code, Code::kNotFound);
   EXPECT_EQ(temporaries(sshd).size(), 1u);
   store = with_retry(store, quick());
-  auto killer = when_written(sshd, body.size() + (1 << 20), SIGKILL);  // of the second attempt's
+  auto killer = when_written(sshd, bytes_in_temporaries(sshd) + (1 << 20), SIGKILL);
   auto put = put_bytes(*store, bounded(), "a/killed", as_bytes(body));
   ASSERT_TRUE(put) << put.error().describe();
   killer.request_stop();
@@ -137,7 +137,7 @@ TEST(SftpFaults, AFrozenServerIsGivenUp) {
   auto settings = sshd.settings();
   settings["stall_timeout"] = "1s";
   StorePtr store = sshd.open(settings).value();
-  const std::string body = pattern(48 << 20);
+  const std::string body = pattern(24 << 20);
   {
     auto freezer = when_written(sshd, 1 << 20, SIGSTOP);
     const auto begin = SteadyClock::now();
