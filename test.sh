@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Builds and tests everything.
-#   ./test.sh            everything but --tidy: what continuous integration runs
+#   ./test.sh            the release build, on real databases and real stores: what continuous integration runs
 #   ./test.sh --quick    format, layers, unit tests and the short integration tests: some minutes
+#   ./test.sh --full     sanitizers, fuzzing, and every proof on every kind of store too
 #   ./test.sh --tidy     clang-tidy over all sources but the tests (a quarter of an hour)
 # A missing tool, a test that did not run and a step that takes too long are failures. Logs: build/logs/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/common.sh
 
-mode=${1:---all}
-case $mode in --all | --quick | --tidy) ;; *) die "unknown option $mode" "one of --quick, --tidy; without one, everything" ;; esac
+mode=${1:---release}
+case $mode in --release | --full | --quick | --tidy) ;; *) die "unknown option $mode" "one of --quick, --full, --tidy" ;; esac
 
 jobs=$(nproc)
 passed=0 failed=0 failures=()
@@ -103,7 +104,7 @@ main() {
   begin=$SECONDS
   install_packages "to test" libgtest-dev libgmock-dev libsqlite3-dev sqlite3 python3 strace clang lld libclang-rt-14-dev \
     libbenchmark-dev clang-format clang-tidy mandoc bash zsh fish git util-linux \
-    openssl libisal2
+    openssl libisal2 openssh-server openssh-client
 
   if [[ $mode == --tidy ]]; then
     ./build.sh >/dev/null
@@ -116,9 +117,12 @@ main() {
     call "unit tests" 600 run_ctest build -L unit
     call "short integration tests" 600 run_ctest build -L short
   fi
-  if [[ $mode == --all ]]; then
+  if [[ $mode == --release || $mode == --full ]]; then
     call "integration tests" 1800 run_ctest build -L integration -LE short
     call "stores, beside real servers" 2400 run_ctest build -L services
+  fi
+  if [[ $mode == --full ]]; then
+    call "proofs on every kind of store" 3600 run_ctest build -L proofs
     call "build (address, undefined behaviour)" 1800 build_preset asan build-asan
     call "unit tests (address, undefined behaviour)" 900 run_ctest build-asan -L unit
     call "build (threads)" 1800 build_tsan

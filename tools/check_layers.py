@@ -29,7 +29,7 @@ RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in module
 
 # Modules with parts that do not know each other. `shared` may be used by every part; `joins` knows them all.
 PARTS = {
-    "store": {"shared": {"cloud"}, "joins": {"store/open.cc"}, "outside": {"wrap"}},
+    "store": {"shared": {"cloud", "folder"}, "joins": {"store/open.cc"}, "outside": {"wrap"}},
     "engine": {"shared": set(), "joins": set(), "outside": None},
 }
 

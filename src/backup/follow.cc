@@ -22,6 +22,7 @@ constexpr auto kLease = std::chrono::seconds(60);
 constexpr auto kRenew = std::chrono::seconds(15);
 constexpr auto kMark = std::chrono::seconds(5);
 constexpr auto kPoll = std::chrono::milliseconds(500);
+constexpr auto kReplaced = std::chrono::seconds(60);
 constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kPutTime = std::chrono::seconds(60);
 constexpr auto kLock = std::chrono::minutes(30);
@@ -131,7 +132,7 @@ class FollowRun {
       TRY_OK(store_batch(polled->batch));
       status_.covered_until = std::max(status_.covered_until, polled->covered_until);
       if (polled->base_needed) {
-        TRY_OK(begin(polled->reason));
+        TRY_OK(begin_again(polled->reason));
       } else if (options_.once && polled->batch.set.commits.empty() && polled->covered_until >= begun) {
         break;
       }
@@ -155,6 +156,25 @@ class FollowRun {
     return {};
   }
 
+  // Databases are replaced by programs that take a moment between the old one and the new one, and copied
+  // over by some that are no database until they are whole.
+  Result<> begin_again(const std::string& reason) {
+    const auto give_up = SteadyClock::now() + kReplaced;
+    std::string told;
+    for (;;) {
+      auto begun = begin(reason);
+      if (begun) return begun;
+      const Error& e = begun.error();
+      const bool may_pass =
+          e.code == Code::kNotFound || e.code == Code::kConflict || e.code == Code::kDatabase;
+      if (!may_pass || SteadyClock::now() > give_up) return begun;
+      if (std::exchange(told, e.describe()) != e.describe())
+        report(fmt::format("{}: cannot be followed now: {}", reason, e.describe()));
+      TRY_OK(ctx_.sleep(kPoll));
+      TRY_OK(keep_alive());
+    }
+  }
+
   // Goes on where the stored log ends, or lays a new base.
   Result<> begin(const std::string& reason) {
     TRY_ASSIGN(SourceState state, load_source(*repo_, ctx_, source_.name));
@@ -164,11 +184,19 @@ class FollowRun {
       if (!e.pieces.empty()) last = std::max(last, e.pieces.back().last);
       last = std::max(last, e.last_txn);
     }
-    if (epoch_.empty() && !state.epochs.empty() && !state.epochs.back().gap) {
-      TRY_ASSIGN(after, end_of(state, state.epochs.back()));
-      if (after) epoch_ = state.epochs.back().epoch;
+    Timestamp seen = now();
+    // A follower that sleeps, and wakes, may yet write to the log that it left; then we need one of our own.
+    if (epoch_.empty() && lease_->others_have_ended() && !state.epochs.empty() && !state.epochs.back().gap) {
+      const EpochLog& log = state.epochs.back();
+      TRY_ASSIGN(after, end_of(state, log));
+      if (after) {
+        epoch_ = log.epoch;
+        seen = log.covered_until;
+        unseen_ = log.unseen;
+        marked_ = log.mark;
+      }
     }
-    TRY_ASSIGN(auto capture, follower_->begin(ctx_, after, last + 1));
+    TRY_ASSIGN(auto capture, follower_->begin(ctx_, after, last + 1, seen));
     if (!capture) {
       status_.txn = last;
       report(fmt::format("going on after txn:{}", last));
@@ -177,6 +205,8 @@ class FollowRun {
     folder_.reset();
     base_.reset();
     epoch_ = repo::new_backup_id(now(), "log");
+    unseen_.clear();
+    marked_.clear();  // the old epoch keeps its last one
     Progress progress;
     report(fmt::format("{}: laying a base", reason));
     TRY_ASSIGN(repo::Manifest m,
@@ -242,6 +272,11 @@ class FollowRun {
     status_.txn = batch.set.last_txn;
     status_.covered_until = std::max(status_.covered_until, batch.set.last_time);
     last_mark_ = SteadyClock::now();
+    for (const sqlite::Stretch& s : batch.set.unseen) unseen_.push_back({s.from, s.to});
+    // The pieces know it; `list` reads only the mark.
+    if (!batch.set.unseen.empty()) {
+      if (auto r = mark(ctx_, false); !r) log::debug("no mark: {}", r.error().describe());
+    }
     report("");
     return {};
   }
@@ -277,10 +312,10 @@ class FollowRun {
 
   Result<> mark(const Context& ctx, bool ended) {
     if (epoch_.empty() || status_.covered_until <= marked_until_) return {};
-    TRY_OK(
-        repo::put_log_mark(*repo_, ctx, source_.name, {epoch_, status_.txn, status_.covered_until, ended}));
+    TRY_OK(repo::put_log_mark(*repo_, ctx, source_.name,
+                              {epoch_, status_.txn, status_.covered_until, ended, unseen_}));
     const auto key = repo::log_mark_key(source_.name, epoch_, status_.covered_until);
-    if (!marked_.empty()) TRY_OK(store::remove_one(repo_->store(), ctx, marked_));
+    if (!marked_.empty() && marked_ != key) TRY_OK(store::remove_one(repo_->store(), ctx, marked_));
     marked_ = key;
     marked_until_ = status_.covered_until;
     report("");
@@ -307,7 +342,8 @@ class FollowRun {
   FollowStatus status_;
   SteadyClock::time_point last_renewal_ = SteadyClock::now(), last_mark_ = SteadyClock::now();
   SteadyClock::time_point last_lock_ = {};  // at once: the base may be old
-  std::string marked_;
+  std::vector<repo::LogMark::Unseen> unseen_;
+  std::string marked_;  // the newest mark's key: the next one replaces it
   Timestamp marked_until_ = {};
 };
 

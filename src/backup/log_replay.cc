@@ -132,6 +132,16 @@ std::optional<uint64_t> anchor_of(const repo::Manifest& m) {
   return data ? data->txn : std::nullopt;
 }
 
+std::vector<const repo::Manifest*> bases_of(const SourceState& state, const std::string& epoch) {
+  std::vector<const repo::Manifest*> out;
+  for (const repo::Manifest& m : state.backups.manifests) {
+    if (m.epoch == epoch && anchor_of(m)) out.push_back(&m);
+  }
+  std::sort(out.begin(), out.end(),
+            [](const auto* a, const auto* b) { return *anchor_of(*a) < *anchor_of(*b); });
+  return out;
+}
+
 namespace {
 
 constexpr auto kAnchorWait = std::chrono::seconds(5);
@@ -218,6 +228,8 @@ Result<bool> merge_pieces(repo::RepositoryPtr repo, const Context& ctx, const st
   std::map<std::string, sqlite::Commit> last;
   std::map<std::string, uint32_t> page_sizes;
   std::vector<OpenPiece> open;
+  sqlite::PageSet merged;
+  merged.merged = true;
   for (const PieceName& name : pieces) {
     TRY_ASSIGN(OpenPiece piece, open_piece(repo, ctx, name));
     for (const sqlite::Commit& c : piece.set.commits) {
@@ -231,11 +243,10 @@ Result<bool> merge_pieces(repo::RepositoryPtr repo, const Context& ctx, const st
       end.writes.clear();
       end.changes.clear();
     }
+    merged.unseen.insert(merged.unseen.end(), piece.set.unseen.begin(), piece.set.unseen.end());
     open.push_back(std::move(piece));
   }
   uint64_t bytes = 0;
-  sqlite::PageSet merged;
-  merged.merged = true;
   merged.first_txn = open.front().set.first_txn;
   merged.last_txn = open.back().set.last_txn;
   merged.first_time = open.front().set.first_time;

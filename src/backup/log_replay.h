@@ -45,6 +45,8 @@ Result<uint64_t> replay(repo::RepositoryPtr repo, const Context& ctx, const std:
 
 // The txn a state includes, as its manifest says; nullopt when it stands in no log.
 std::optional<uint64_t> anchor_of(const repo::Manifest& m);
+// The backups from which an epoch's log can be replayed, ascending by txn.
+std::vector<const repo::Manifest*> bases_of(const SourceState& state, const std::string& epoch);
 
 // While a follower is at work: waits shortly until its log includes the captured state, and writes the place
 // into the manifest (epoch, engine data). No place is no error: the backup then stands by itself.

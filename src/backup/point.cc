@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
-#include <map>
 
 #include "backup/log_replay.h"
 #include "base/text.h"
-#include "repo/hold.h"
-#include "repo/lease.h"
 
 namespace varve::backup {
+
+namespace sqlite = engine::sqlite;
+
 namespace {
 
 constexpr auto kPointHint =
@@ -24,95 +24,8 @@ Result<uint64_t> parse_txn(std::string_view digits, const std::string& whole) {
   return n;
 }
 
-// Adds one object of the log to its epoch.
-struct LogObjects {
-  std::map<std::string, EpochLog> epochs;
-  std::map<std::string, std::string> marks;  // epoch → newest mark's key
-};
-
-Result<LogObjects> list_log(const repo::Repository& repo, const Context& ctx, const std::string& source) {
-  LogObjects out;
-  const std::string prefix = repo::log_prefix(source);
-  TRY_OK(store::for_each(repo.store(), ctx, prefix, [&](const store::ObjectInfo& o) -> Result<> {
-    const std::string rest = o.key.substr(prefix.size());
-    const size_t slash = rest.find('/');
-    if (slash == std::string::npos) return {};
-    const std::string epoch = rest.substr(0, slash);
-    if (auto name = repo::parse_log_name(repo::last_segment(o.key))) {
-      out.epochs[epoch].pieces.push_back({o.key, name->first, name->last, o.size});
-    } else {
-      out.marks[epoch] = o.key;  // listed ascending: the last is the newest
-    }
-    return {};
-  }));
-  for (auto& [name, log] : out.epochs) {
-    log.epoch = name;
-    std::sort(log.pieces.begin(), log.pieces.end(), [](const PieceName& a, const PieceName& b) {
-      return a.first != b.first ? a.first < b.first : a.last > b.last;
-    });
-  }
-  return out;
-}
-
-// The backups from which an epoch's log can be replayed, ascending by txn.
-std::vector<const repo::Manifest*> bases_of(const SourceState& state, const std::string& epoch) {
-  std::vector<const repo::Manifest*> out;
-  for (const repo::Manifest& m : state.backups.manifests) {
-    if (m.epoch == epoch && anchor_of(m)) out.push_back(&m);
-  }
-  std::sort(out.begin(), out.end(),
-            [](const auto* a, const auto* b) { return *anchor_of(*a) < *anchor_of(*b); });
-  return out;
-}
-
-// How far the pieces lead from a base without a gap.
-uint64_t contiguous_end(const std::vector<PieceName>& pieces, uint64_t from) {
-  uint64_t last = from;
-  for (const PieceName& p : pieces) {
-    if (p.first > last + 1) break;
-    last = std::max(last, p.last);
-  }
-  return last;
-}
-
-Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, const EpochLog& log,
-                                uint64_t last_txn, const std::string& mark, Timestamp base) {
-  Timestamp out = base;
-  for (auto p = log.pieces.rbegin(); p != log.pieces.rend(); ++p) {
-    if (p->last > last_txn) continue;
-    auto piece = repo::LogPiece::open(repo, ctx, p->key, p->size);
-    // Asked for, a damaged piece is refused by name; it must not hide the moments before it.
-    if (!piece && piece.error().code == Code::kDamaged) continue;
-    if (!piece) return fail(piece.error());
-    out = std::max(out, piece->head().last_time);
-    break;
-  }
-  if (!mark.empty()) {
-    // A mark that cannot be read, or was replaced by a newer one just now, costs only what it would have
-    // added.
-    if (auto m = repo::load_log_mark(*repo, ctx, mark); m && m->last == last_txn)
-      out = std::max(out, m->covered_until);
-  }
-  return out;
-}
-
-// One window from each base that the log before it does not lead to: behind a gap, the next base begins anew.
-Result<> find_windows(repo::RepositoryPtr repo, const Context& ctx,
-                      const std::vector<const repo::Manifest*>& bases, const std::string& mark, EpochLog& log,
-                      std::vector<Window>& windows) {
-  for (size_t b = 0; b < bases.size();) {
-    const uint64_t from = *anchor_of(*bases[b]);
-    log.last_txn = contiguous_end(log.pieces, from);
-    TRY_ASSIGN(log.covered_until, covered_until(repo, ctx, log, log.last_txn, mark, bases[b]->moment));
-    windows.push_back({bases[b]->moment, log.covered_until, log.epoch, from, log.last_txn, false});
-    while (b < bases.size() && *anchor_of(*bases[b]) <= log.last_txn) ++b;
-    const bool beyond =
-        b < bases.size() || (!log.pieces.empty() && log.pieces.back().first > log.last_txn + 1);
-    if (beyond && !log.gap) log.gap_after = log.last_txn;
-    log.gap = log.gap || beyond;
-  }
-  return {};
-}
+// A fraction of a second beyond what is covered is what a person means by "now".
+constexpr auto kSlack = std::chrono::seconds(1);
 
 std::string describe(Timestamp t) {
   return to_rfc3339(t);
@@ -125,7 +38,8 @@ std::string nearest_hint(const SourceState& state, Timestamp asked) {
     if (w.to <= asked && (!before || w.to > *before)) before = w.to;
     if (w.from >= asked && (!after || w.from < *after)) after = w.from;
   }
-  std::string out = "the nearest recoverable moments are";
+  std::string out =
+      before && after ? "the nearest recoverable moments are" : "the nearest recoverable moment is";
   if (before) out += " " + describe(*before);
   if (before && after) out += " and";
   if (after) out += " " + describe(*after);
@@ -157,37 +71,6 @@ Result<Point> parse_point(const std::string& text, Timestamp reference) {
   p.kind = Point::Kind::kTime;
   p.time = *t;
   return p;
-}
-
-Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx, const std::string& source) {
-  // Pieces are opened through a pointer that shares nothing but the store: the caller keeps the repository
-  // alive.
-  const repo::RepositoryPtr shared(repo::RepositoryPtr(), const_cast<repo::Repository*>(&repo));
-  SourceState state;
-  state.source = source;
-  TRY_ASSIGN(LogObjects objects, list_log(repo, ctx, source));
-  TRY_ASSIGN(state.backups, repo::load_manifests(repo, ctx, source));
-  TRY_ASSIGN(auto holds, repo::list_holds(repo, ctx, source));
-  for (const auto& h : holds) state.held.push_back(h.backup);
-  auto lease = repo::current_lease(repo, ctx, source);
-  // One that cannot be read costs the knowledge whether a follower is at work, nothing else.
-  if (!lease && lease.error().code != Code::kDamaged) return fail(lease.error());
-
-  for (const repo::Manifest& m : state.backups.manifests) {
-    if (anchor_of(m)) objects.epochs[m.epoch].epoch = m.epoch;
-  }
-  for (auto& [name, log] : objects.epochs) {
-    const auto bases = bases_of(state, name);
-    TRY_OK(find_windows(shared, ctx, bases, objects.marks[name], log, state.windows));
-    state.epochs.push_back(log);
-  }
-  if (!state.windows.empty()) state.windows.back().live = lease && *lease && repo::is_live(**lease, now());
-  for (const repo::Manifest& m : state.backups.manifests) {
-    if (!anchor_of(m)) state.windows.push_back({m.moment, m.moment, "", 0, 0, false});
-  }
-  std::sort(state.windows.begin(), state.windows.end(),
-            [](const Window& a, const Window& b) { return a.from < b.from; });
-  return state;
 }
 
 namespace {
@@ -244,6 +127,10 @@ class TargetFinder {
     if (i > 0) txn = std::max(txn, singles[i - 1].last);
     if (i < singles.size()) {
       TRY_ASSIGN(OpenPiece piece, open_piece(repo_, ctx_, singles[i]));
+      // The first commit seen after `time` is in this piece; was it made after it?
+      for (const auto& gap : piece.set.unseen) {
+        if (gap.from + kSlack < time && time < gap.to) return not_seen(gap, txn);
+      }
       for (const auto& c : piece.set.commits) {
         if (c.time <= time && !piece.set.merged) txn = std::max(txn, c.txn);
       }
@@ -251,6 +138,14 @@ class TargetFinder {
     return at_txn(log, std::min(txn, log.last_txn), time, base);
   }
 
+  tl::unexpected<Error> not_seen(const sqlite::Stretch& gap, uint64_t before) const {
+    return fail(
+        Code::kIncomplete,
+        fmt::format("{}: what was committed between {} and {} was found afterwards, and when each commit was "
+                    "made is not known",
+                    state_.source, describe(gap.from), describe(gap.to)),
+        fmt::format("choose one of these two moments, or a transaction after txn:{} by its number", before));
+  }
   tl::unexpected<Error> not_recoverable(const std::string& what, Timestamp near) const {
     return fail(Code::kIncomplete, fmt::format("{}: {} cannot be recovered", state_.source, what),
                 nearest_hint(state_, near));
@@ -269,6 +164,34 @@ class TargetFinder {
   const SourceState& state_;
 };
 
+// The newest state must not be mistaken: what is lost or cannot be read may be newer than `newest`, up to
+// which everything is known.
+Result<> refuse_lost(const SourceState& state, Timestamp newest) {
+  // A backup that cannot be read tells its time by its id, to the second.
+  const std::string time = repo::id_time(newest);
+  const auto newer = [&](std::string_view id) { return id.substr(0, time.size()) > time; };
+  const auto refuse = [&](const std::string& what, const Error* cause) {
+    Error e{
+        Code::kDamaged, fmt::format("{}: {}; it may be newer than what can be restored", state.source, what),
+        fmt::format("to take what there is, name its moment: --to {}; `varve verify` tells what is damaged",
+                    describe(newest))};
+    if (cause) e.cause = std::make_shared<const Error>(*cause);
+    return fail(std::move(e));
+  };
+  for (const auto& bad : state.backups.unreadable) {
+    const auto id = repo::last_segment(bad.key);
+    if (newer(id)) return refuse(fmt::format("backup {} cannot be read", id), &bad.error);
+  }
+  for (const EpochLog& log : state.epochs) {
+    const auto bases = bases_of(state, log.epoch);
+    if (bases.empty() && newer(log.epoch))
+      return refuse(fmt::format("the base of the log {} is missing", log.epoch), nullptr);
+    if (!bases.empty() && log.lost_end && log.covered_until >= newest)
+      return refuse(fmt::format("the log has lost what came after txn:{}", log.last_txn), nullptr);
+  }
+  return {};
+}
+
 // What is newest: the end of the newest log, or a backup that stands in none and is newer still.
 Result<Target> find_latest(const TargetFinder& finder, const SourceState& state) {
   const Window* log = nullptr;
@@ -279,8 +202,9 @@ Result<Target> find_latest(const TargetFinder& finder, const SourceState& state)
   for (const repo::Manifest& m : state.backups.manifests) {
     if (!newest || m.moment >= newest->moment) newest = &m;
   }
-  if (log && (anchor_of(*newest) || newest->moment <= log->to))
-    return finder.at_txn(*finder.epoch(log->epoch), log->last_txn, log->to, nullptr);
+  const bool by_log = log && (anchor_of(*newest) || newest->moment <= log->to);
+  TRY_OK(refuse_lost(state, by_log ? log->to : newest->moment));
+  if (by_log) return finder.at_txn(*finder.epoch(log->epoch), log->last_txn, log->to, nullptr);
   return finder.of_backup(*newest);
 }
 
@@ -316,11 +240,13 @@ Result<Target> find_target(const repo::Repository& repo, const Context& ctx, con
     case Point::Kind::kEnd:
     case Point::Kind::kLatest:
       if (forced) return finder.of_backup(*forced);
-      if (point.kind == Point::Kind::kEnd) return finder.of_backup(state.backups.manifests.back());
+      if (point.kind == Point::Kind::kEnd) {
+        const repo::Manifest& last = state.backups.manifests.back();
+        TRY_OK(refuse_lost(state, last.moment));
+        return finder.of_backup(last);
+      }
       return find_latest(finder, state);
     case Point::Kind::kTime: {
-      // A fraction of a second beyond what is covered is what a person means by "now".
-      constexpr auto kSlack = std::chrono::seconds(1);
       const Window* best = nullptr;
       for (const Window& w : state.windows) {
         if (w.from <= point.time && point.time <= w.to + (w.epoch.empty() ? Seconds(0) : kSlack) &&
@@ -347,9 +273,12 @@ Result<Target> find_target(const repo::Repository& repo, const Context& ctx, con
       }
       if (best) return finder.at_txn(*finder.epoch(best->epoch), txn, best->from, forced);
       std::string have;
+      const Window* told = nullptr;
       for (const Window& w : state.windows) {
-        if (!w.epoch.empty())
+        const bool again = told && told->epoch == w.epoch && told->first_txn == w.first_txn;
+        if (!w.epoch.empty() && !again)
           have += fmt::format("{}txn:{} to txn:{}", have.empty() ? "" : ", ", w.first_txn, w.last_txn);
+        told = &w;
       }
       return fail(Code::kIncomplete, fmt::format("{}: txn:{} cannot be recovered", state.source, txn),
                   have.empty() ? "no log was followed; `varve log follow` makes every commit recoverable"

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "repo/log_piece.h"
 #include "repo/manifest.h"
 #include "repo/repository.h"
 
@@ -22,12 +23,13 @@ struct Point {
 // until their engines are here. kUsage with examples otherwise.
 Result<Point> parse_point(const std::string& text, Timestamp reference);
 
-// A stretch in which any moment can be recovered; a backup outside every log is a window of one moment.
+// A stretch in which any moment can be recovered; a backup outside every log is a window of one moment. Where
+// a follower found commits after nobody had looked for a while, one window ends and another begins.
 struct Window {
   Timestamp from = {}, to = {};
-  std::string epoch;  // empty: a single backup
-  uint64_t first_txn = 0, last_txn = 0;
-  bool live = false;  // a follower is at work: `to` moves on
+  std::string epoch;                     // empty: a single backup
+  uint64_t first_txn = 0, last_txn = 0;  // each of them can be recovered by its number, seen in time or not
+  bool live = false;                     // a follower is at work: `to` moves on
 };
 
 // One stored piece of the log, by name alone (its content is read when needed).
@@ -41,8 +43,11 @@ struct EpochLog {
   std::vector<PieceName> pieces;  // ascending by (first, then longest first); merged ones among them
   uint64_t last_txn = 0;  // contiguous from the last base that begins anew; pieces beyond a gap do not count
   Timestamp covered_until = {};
+  std::string mark;                                // the newest one's key, where there is any
+  std::vector<repo::LogMark::Unseen> unseen = {};  // as far as that mark tells them
   bool gap = false;
   uint64_t gap_after = 0;  // where the first gap is, when there is one
+  bool lost_end = false;   // there was more after last_txn, as a later piece or the mark tells
 };
 
 struct SourceState {

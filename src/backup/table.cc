@@ -125,18 +125,40 @@ class PageView {
       TRY_ASSIGN(repo::LogPiece opened, repo::LogPiece::open(repo_, ctx_, name.key, name.size));
       at = pieces_.emplace(piece, std::move(opened)).first;
     }
-    bool found = false;
-    TRY_OK(at->second.read(
-        ctx_, [&](uint32_t s) { return s == slot; },
-        [&](uint32_t, ByteView bytes) -> Result<> {
-          if (bytes.size() != out.size())
-            return fail(Code::kDamaged, "a page of the log has the wrong length");
-          std::copy(bytes.begin(), bytes.end(), out.begin());
-          found = true;
+    const repo::LogPiece::Slots range = at->second.stored_with(slot);
+    TRY_ASSIGN(const std::vector<Buffer>* slots, read_together(at->second, piece, range));
+    const Buffer& page = (*slots)[slot - range.first];
+    if (page.size() != out.size()) return fail(Code::kDamaged, "a page of the log has the wrong length");
+    std::copy(page.begin(), page.end(), out.begin());
+    return {};
+  }
+
+  // A table is read in the order of its pages, and each commit stored them in that order: what lies beside a
+  // page that was asked for is asked for soon.
+  Result<const std::vector<Buffer>*> read_together(const repo::LogPiece& from, size_t piece,
+                                                   const repo::LogPiece::Slots& range) {
+    const auto key = std::pair(piece, range.first);
+    if (const auto known = together_.find(key); known != together_.end()) {
+      recent_.splice(recent_.begin(), recent_, known->second);
+      return &recent_.front().slots;
+    }
+    Together read{key, std::vector<Buffer>(range.end - range.first)};
+    TRY_OK(from.read(
+        ctx_, [&](uint32_t s) { return s >= range.first && s < range.end; },
+        [&](uint32_t s, ByteView bytes) -> Result<> {
+          read.slots[s - range.first] = to_buffer(bytes);
+          log_bytes_ += bytes.size();
+          together_bytes_ += bytes.size();
           return {};
         }));
-    log_bytes_ += out.size();
-    return found ? Result<>{} : fail(Code::kDamaged, "a page of the log is missing");
+    recent_.push_front(std::move(read));
+    together_[key] = recent_.begin();
+    while (together_bytes_ > kTogetherBytes && recent_.size() > 1) {
+      for (const Buffer& slot : recent_.back().slots) together_bytes_ -= slot.size();
+      together_.erase(recent_.back().key);
+      recent_.pop_back();
+    }
+    return &recent_.front().slots;
   }
 
   const repo::RepositoryPtr repo_;
@@ -149,6 +171,14 @@ class PageView {
   uint64_t pages_;
   std::list<std::pair<uint64_t, repo::SegmentMap>> maps_;
   std::map<size_t, repo::LogPiece> pieces_;
+  struct Together {
+    std::pair<size_t, uint32_t> key;  // piece, first slot
+    std::vector<Buffer> slots;
+  };
+  static constexpr uint64_t kTogetherBytes = 48u << 20;
+  std::list<Together> recent_;
+  std::map<std::pair<size_t, uint32_t>, std::list<Together>::iterator> together_;
+  uint64_t together_bytes_ = 0;
   uint64_t log_bytes_ = 0;
 };
 

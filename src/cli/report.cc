@@ -4,6 +4,8 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "cli/words.h"
+
 namespace varve::cli {
 namespace {
 
@@ -70,8 +72,7 @@ SourceStatus assess(const backup::SourceState& state, const std::vector<repo::Au
     out.engine = manifests.back().engine;
     out.bytes = manifests.back().size;
   }
-  for (const auto& u : state.backups.unreadable)
-    out.problems.push_back(fmt::format("{} cannot be read: {}", u.key, u.error.describe()));
+  for (const auto& u : state.backups.unreadable) out.problems.push_back("unreadable " + unreadable_text(u));
   for (const auto& e : state.epochs)
     if (e.gap)
       out.problems.push_back(fmt::format("the log from {} has a gap after txn:{}", e.epoch, e.gap_after));

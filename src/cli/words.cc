@@ -81,8 +81,9 @@ std::string verified(const backup::VerifyReport& r, double seconds, const Style&
   }
   const uint64_t all = r.restorable.size() + r.broken.size();
   if (r.broken.empty()) {
-    out += fmt::format("restorable: {}\n",
-                       all == 0 ? "no backup yet" : "all of " + counted(all, "backup", "backups"));
+    out += fmt::format("restorable: {}\n", all == 0   ? "no backup yet"
+                                           : all == 1 ? "the only backup"
+                                                      : "all of " + counted(all, "backup", "backups"));
   } else {
     out +=
         fmt::format("still restorable: {} of {}\n", r.restorable.size(), counted(all, "backup", "backups"));
@@ -96,10 +97,35 @@ std::string verified(const backup::VerifyReport& r, double seconds, const Style&
   return out;
 }
 
+std::string unreadable_text(const repo::UnreadableManifest& u) {
+  const std::string error = u.error.describe();
+  return error.starts_with(u.key) ? error : fmt::format("{}: {}", u.key, error);
+}
+
 std::string window_text(const backup::Window& w, Timestamp reference) {
   const std::string from = when(w.from, reference), to = when(w.to, reference),
                     live = w.live ? ", followed now" : "";
   return from == to ? from + live : fmt::format("{} to {}{}", from, to, live);
+}
+
+// A log that was followed now and then has a window for each time: a page of them tells a person nothing.
+std::string windows_text(const std::vector<backup::Window>& windows, Timestamp reference) {
+  constexpr ptrdiff_t kMost = 6;
+  std::string out;
+  for (auto w = windows.begin(); w != windows.end();) {
+    const auto end = std::find_if(w, windows.end(), [&](const auto& o) { return o.epoch != w->epoch; });
+    if (!w->epoch.empty() && end - w > kMost) {
+      backup::Window whole = *w;
+      whole.to = (end - 1)->to;
+      whole.live = (end - 1)->live;
+      out += fmt::format("    {}, but for {} stretches that nobody followed; --json tells them\n",
+                         window_text(whole, reference), end - w - 1);
+    } else if (!w->epoch.empty()) {
+      for (auto each = w; each != end; ++each) out += fmt::format("    {}\n", window_text(*each, reference));
+    }
+    w = end;
+  }
+  return out;
 }
 
 std::string source_text(const backup::SourceState& state, Timestamp reference, const Style& style) {
@@ -124,11 +150,8 @@ std::string source_text(const backup::SourceState& state, Timestamp reference, c
   else
     out += table.render(style);
   for (const auto& u : state.backups.unreadable)
-    out += fmt::format("  {} {}: {}\n", style.red("unreadable"), printable(u.key),
-                       printable(u.error.describe()));
-  std::string windows;
-  for (const auto& w : state.windows)
-    if (!w.epoch.empty()) windows += fmt::format("    {}\n", window_text(w, reference));
+    out += fmt::format("  {} {}\n", style.red("unreadable"), printable(unreadable_text(u)));
+  const std::string windows = windows_text(state.windows, reference);
   if (!windows.empty()) out += "  any moment can be recovered from\n" + windows;
   for (const auto& e : state.epochs)
     if (e.gap)

@@ -35,7 +35,10 @@ std::string backed_up(const repo::Manifest& manifest, double seconds, Timestamp 
 std::string restored(const backup::RestoreReport& report, Timestamp reference);
 std::string restored(const backup::TableReport& report, Timestamp reference);
 std::string verified(const backup::VerifyReport& report, double seconds, const Style& style);
+// Which manifest cannot be read, and why.
+std::string unreadable_text(const repo::UnreadableManifest& u);
 std::string window_text(const backup::Window& window, Timestamp reference);
+std::string windows_text(const std::vector<backup::Window>& windows, Timestamp reference);
 // One source with its table of backups and its windows.
 std::string source_text(const backup::SourceState& state, Timestamp reference, const Style& style);
 std::string status_text(const SourceStatus& status, Timestamp reference, const Style& style);

@@ -92,6 +92,18 @@ TEST_F(WordsTest, WindowsAndHolds) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
+TEST_F(WordsTest, ManyWindowsOfOneLogAreOneLine) {
+  backup::SourceState state;
+  state.source = "app";
+  for (int i = 0; i < 9; ++i)
+    state.windows.push_back({kNow - hours(9 - i), kNow - hours(9 - i) + Seconds(2), "e", 1, 42, false});
+  state.windows.push_back({kNow, kNow + Seconds(3), "f", 43, 50, true});
+  EXPECT_THAT(
+      source_text(state, kNow, Style{}),
+      HasSubstr("    05:32:05 to 13:32:07, but for 8 stretches that nobody followed; --json tells them\n"
+                "    14:32:05 to 14:32:08, followed now\n"));
+}
+
 TEST_F(WordsTest, ADamagedSourceSaysSo) {
   backup::SourceState state;
   state.source = "app\x1b[31m";
@@ -165,8 +177,12 @@ TEST(StatusTest, EstimatesFromTheLastRestore) {
   state.backups.manifests = {manifest("b", "full", kNow)};
   state.backups.manifests[0].size = 1000;
   state.windows = {{kNow - hours(1), kNow, "b", 1, 4, true}};
-  state.epochs.push_back(
-      {"b", {{"k1", 1, 1, 70}, {"k2", 2, 4, 400}, {"k3", 2, 2, 100}, {"k4", 3, 3, 100}}, 4, kNow, false});
+  backup::EpochLog log;
+  log.epoch = "b";
+  log.pieces = {{"k1", 1, 1, 70}, {"k2", 2, 4, 400}, {"k3", 2, 2, 100}, {"k4", 3, 3, 100}};
+  log.last_txn = 4;
+  log.covered_until = kNow;
+  state.epochs.push_back(log);
   const std::vector<repo::AuditEvent> events = {
       event("verify", kNow - hours(3), "done", measured_detail({1000, 1}), ""),
       event("restore", kNow - hours(2), "done", measured_detail({100, 1}), "app"),

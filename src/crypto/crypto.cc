@@ -102,6 +102,9 @@ SecretText& SecretText::operator=(const SecretText& other) {
 SecretText::~SecretText() {
   wipe_text(text_);
 }
+bool SecretText::operator==(const SecretText& other) const {
+  return equal(as_bytes(text_), as_bytes(other.text_));
+}
 
 void random_bytes(MutableBytes out) {
   randombytes_buf(out.data(), out.size());

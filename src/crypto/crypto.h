@@ -43,6 +43,7 @@ class SecretText {
   ~SecretText();
   std::string_view text() const { return text_; }
   bool empty() const { return text_.empty(); }
+  bool operator==(const SecretText& other) const;  // as equal() does
 
  private:
   std::string text_;

@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <sodium.h>
 
 namespace varve::crypto {
@@ -52,7 +53,29 @@ Md5 md5(std::span<const ByteView> pieces) {
   return digest_of<Md5>(EVP_md5(), pieces);
 }
 
-Result<Buffer> sign_rs256(std::string_view private_key_pem, ByteView bytes) {
+struct Md5Hasher::State {
+  DigestContext ctx{EVP_MD_CTX_new()};
+};
+
+Md5Hasher::Md5Hasher() : state_(std::make_unique<State>()) {
+  if (!state_->ctx || EVP_DigestInit_ex(state_->ctx.get(), EVP_md5(), nullptr) != 1) std::terminate();
+}
+Md5Hasher::~Md5Hasher() = default;
+
+void Md5Hasher::update(ByteView bytes) {
+  if (EVP_DigestUpdate(state_->ctx.get(), bytes.data(), bytes.size()) != 1) std::terminate();
+}
+
+Md5 Md5Hasher::finish() {
+  Md5 out{};
+  if (EVP_DigestFinal_ex(state_->ctx.get(), reinterpret_cast<unsigned char*>(out.data()), nullptr) != 1)
+    std::terminate();
+  return out;
+}
+
+namespace {
+
+Result<Buffer> sign_rsa(std::string_view private_key_pem, ByteView bytes, bool pss) {
   const std::unique_ptr<BIO, Deleter<BIO, BIO_free_all>> bio(
       BIO_new_mem_buf(private_key_pem.data(), static_cast<int>(private_key_pem.size())));
   // No prompt: a key with a passphrase of its own is refused.
@@ -63,7 +86,10 @@ Result<Buffer> sign_rs256(std::string_view private_key_pem, ByteView bytes) {
   const DigestContext ctx(EVP_MD_CTX_new());
   const auto* in = reinterpret_cast<const unsigned char*>(bytes.data());
   size_t size = 0;
-  if (!ctx || EVP_DigestSignInit(ctx.get(), nullptr, EVP_sha256(), nullptr, key.get()) != 1 ||
+  EVP_PKEY_CTX* settings = nullptr;  // belongs to ctx
+  if (!ctx || EVP_DigestSignInit(ctx.get(), &settings, EVP_sha256(), nullptr, key.get()) != 1 ||
+      (pss && (EVP_PKEY_CTX_set_rsa_padding(settings, RSA_PKCS1_PSS_PADDING) != 1 ||
+               EVP_PKEY_CTX_set_rsa_pss_saltlen(settings, RSA_PSS_SALTLEN_DIGEST) != 1)) ||
       EVP_DigestSign(ctx.get(), nullptr, &size, in, bytes.size()) != 1)
     return fail(Code::kInternal, "OpenSSL cannot sign by RSA");
   Buffer out(size);
@@ -71,6 +97,16 @@ Result<Buffer> sign_rs256(std::string_view private_key_pem, ByteView bytes) {
     return fail(Code::kInternal, "OpenSSL did not sign by RSA");
   out.resize(size);
   return out;
+}
+
+}  // namespace
+
+Result<Buffer> sign_rs256(std::string_view private_key_pem, ByteView bytes) {
+  return sign_rsa(private_key_pem, bytes, false);
+}
+
+Result<Buffer> sign_ps256(std::string_view private_key_pem, ByteView bytes) {
+  return sign_rsa(private_key_pem, bytes, true);
 }
 
 std::string to_base64url(ByteView bytes) {

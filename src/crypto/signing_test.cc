@@ -29,6 +29,9 @@ TEST(Signing, KnownDigests) {
   const ByteView pieces[] = {as_bytes("a"), {}, as_bytes("bc")};
   EXPECT_EQ(sha256(pieces), sha256(as_bytes("abc")));
   EXPECT_EQ(to_hex(md5(pieces)), "900150983cd24fb0d6963f7d28e17f72");
+  Md5Hasher hasher;
+  for (const ByteView& piece : pieces) hasher.update(piece);
+  EXPECT_EQ(hasher.finish(), md5(pieces));
   EXPECT_EQ(to_hex(hmac_sha256(as_bytes("Jefe"), as_bytes("what do ya want for nothing?"))),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
@@ -37,6 +40,22 @@ TEST(Signing, Base64Url) {
   EXPECT_EQ(to_base64url(as_bytes("\xfb\xff\xfe")), "-__-");
   EXPECT_EQ(to_base64url(as_bytes("a")), "YQ");
   EXPECT_EQ(to_base64url({}), "");
+}
+
+TEST(Signing, PssIsVerifiedByItsPublicKey) {
+  EVP_PKEY* key = EVP_RSA_gen(2048);
+  auto signature = sign_ps256(pem_of(key, false), as_bytes("a token"));
+  ASSERT_TRUE(signature) << signature.error().describe();
+  EVP_MD_CTX* ctx = EVP_MD_CTX_new();
+  EVP_PKEY_CTX* settings = nullptr;
+  ASSERT_EQ(EVP_DigestVerifyInit(ctx, &settings, EVP_sha256(), nullptr, key), 1);
+  ASSERT_EQ(EVP_PKEY_CTX_set_rsa_padding(settings, RSA_PKCS1_PSS_PADDING), 1);
+  ASSERT_EQ(EVP_PKEY_CTX_set_rsa_pss_saltlen(settings, 32), 1);
+  EXPECT_EQ(EVP_DigestVerify(ctx, reinterpret_cast<const unsigned char*>(signature->data()),
+                             signature->size(), reinterpret_cast<const unsigned char*>("a token"), 7),
+            1);
+  EVP_MD_CTX_free(ctx);
+  EVP_PKEY_free(key);
 }
 
 TEST(Signing, RsaIsVerifiedByItsPublicKey) {

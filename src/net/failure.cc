@@ -15,7 +15,6 @@ struct Meaning {
   Retry retry = Retry::kNever;
   bool detailed = false;  // libcurl's words add something, and hold no secret
   std::string_view hint = {};
-  Code kind = Code::kUnreachable;
 };
 
 constexpr std::string_view kLookAtAddress =
@@ -38,14 +37,10 @@ constexpr std::array kMeanings = {
     Meaning{CURLE_SEND_ERROR, "broke the connection while the request was sent", Retry::kTransient},
     Meaning{CURLE_RECV_ERROR, "broke the connection while its answer was read", Retry::kTransient},
     Meaning{CURLE_SEND_FAIL_REWIND, "broke the connection while the request was sent", Retry::kTransient},
-    Meaning{CURLE_HTTP2, "broke the connection (HTTP/2)", Retry::kTransient},
-    Meaning{CURLE_HTTP2_STREAM, "broke the request off (HTTP/2)", Retry::kTransient},
     Meaning{CURLE_PEER_FAILED_VERIFICATION, "shows a certificate that is not trusted", Retry::kNever, true,
             kLookAtCertificate},
     Meaning{CURLE_SSL_CONNECT_ERROR, "agrees on no TLS", Retry::kNever, true,
             "look at the endpoint's address: is it one for https?"},
-    Meaning{CURLE_SSL_CACERT_BADFILE, "cannot be trusted: the file of authorities cannot be read",
-            Retry::kNever, false, "look at ca_file: PEM, and readable for this user", Code::kUsage},
     Meaning{CURLE_URL_MALFORMAT, "is no address that can be reached", Retry::kNever, false, kLookAtAddress},
     Meaning{CURLE_LOGIN_DENIED, "is addressed with a user's name in the URL", Retry::kNever, false,
             "credentials do not belong into an address"},
@@ -83,7 +78,7 @@ Error failure_of(CURL* easy, CURLcode code, std::string_view detail, const std::
       std::find_if(kMeanings.begin(), kMeanings.end(), [code](const Meaning& m) { return m.code == code; });
   if (meaning == kMeanings.end())
     return Error{Code::kUnreachable, fmt::format("{}: {}", origin, curl_easy_strerror(code))};
-  Error out{meaning->kind, fmt::format("{} {}", origin, meaning->what), std::string(meaning->hint)};
+  Error out{Code::kUnreachable, fmt::format("{} {}", origin, meaning->what), std::string(meaning->hint)};
   out.retry = meaning->retry;
   if (meaning->detailed && !detail.empty()) out.message += fmt::format(" ({})", printable(detail));
   if (code == CURLE_SSL_CONNECT_ERROR && broke_in_handshake(detail)) {

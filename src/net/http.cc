@@ -9,6 +9,7 @@
 #include "base/time.h"
 #include "net/line.h"
 #include "net/transfer.h"
+#include "net/trust.h"
 
 namespace varve::net {
 namespace {
@@ -56,9 +57,10 @@ std::string HttpResponse::media_type() const {
 
 // Last in, first out: the line used last has the connections most likely to be open still.
 struct HttpClient::Impl {
-  explicit Impl(HttpClientOptions o) : options(std::move(o)) {}
+  explicit Impl(HttpClientOptions o) : options(std::move(o)), trust(options.ca_file) {}
 
   const HttpClientOptions options;
+  Trust trust;
   std::mutex mutex;
   std::vector<std::unique_ptr<Line>> idle;
 
@@ -86,7 +88,7 @@ HttpClient::~HttpClient() = default;
 
 Result<HttpResponse> HttpClient::send(const Context& ctx, const HttpRequest& request, const HttpSink& sink) {
   TRY_OK(ctx.check());
-  Transfer transfer(ctx, request, sink, impl_->options);
+  Transfer transfer(ctx, request, sink, impl_->options, impl_->trust);
   TRY_ASSIGN(auto line, impl_->take());
   TRY_OK(transfer.set_up(line->easy()));
   auto ended = line->run(ctx, transfer, impl_->options.stalled_after);

@@ -54,8 +54,9 @@ struct HttpClientOptions {
 // Receives the body of a 2xx response in parts of at most 256 KiB; an error ends the request and is returned.
 using HttpSink = std::function<Result<>(ByteView)>;
 
-// Thread-safe; requests of all threads share one pool of connections (HTTP/2 where the server offers it over
-// TLS). TLS is verified. Redirects are not followed but returned. Proxies by the usual environment variables.
+// Thread-safe; requests of all threads share one pool of connections, each of which carries one request at a
+// time (HTTP/1.1: docs/adr/0007-http-1-1.md). TLS is verified. Redirects are not followed but returned.
+// Proxies by the usual environment variables, in lower case for http_proxy.
 class HttpClient {
  public:
   explicit HttpClient(HttpClientOptions options = {});
@@ -64,10 +65,14 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   // Any whole response is a success, whatever its status. With a sink, a 2xx body goes there; every other
-  // body is kept. Failures: kUnreachable, transient for what may pass (refused, reset, timed out, stalled,
-  // cut short of its Content-Length, name server away), never for what will not (certificate refused, no such
-  // host, a malformed URL); kInterrupted by ctx.stop within 100 ms; kUnreachable by ctx.deadline. Errors name
-  // the host and never the query or a header.
+  // body is kept. A request that the server may have had as a whole is not sent again without the caller's
+  // knowledge (GET, HEAD and OPTIONS are, once a kept connection turns out to be closed).
+  //
+  // Failures: kUnreachable, transient for what may pass (refused, reset, timed out, stalled, cut short of its
+  // Content-Length, name server away), never for what will not (certificate refused, no such host, a
+  // malformed URL, no HTTP, too large an answer); kInterrupted by ctx.stop within 100 ms; kUnreachable by
+  // ctx.deadline; kUsage for a ca_file that cannot be read, or a header with a line break in it. Errors name
+  // the host and never the path, the query or a header. A sink's error is returned as it is.
   Result<HttpResponse> send(const Context& ctx, const HttpRequest& request, const HttpSink& sink = {});
 
  private:

@@ -61,11 +61,12 @@ std::string host_of(std::string_view origin) {
 }  // namespace
 
 Transfer::Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
-                   const HttpClientOptions& options)
+                   const HttpClientOptions& options, Trust& trust)
     : ctx_(ctx),
       request_(request),
       sink_(sink),
       options_(options),
+      trust_(trust),
       origin_(origin_of(request.url)),
       size_(total_size(request.body)),
       whole_given_(size_ == 0) {}
@@ -125,6 +126,7 @@ Result<> Transfer::set_up(CURL* easy) {
   set_method();
   set_callbacks();
   TRY_OK(set_headers());
+  if (request_.url.starts_with("https:")) TRY_OK(trust_.set_up(easy));
   if (set_ == CURLE_OK) return {};
   return fail(Code::kInternal, fmt::format("libcurl refused an option: {}", curl_easy_strerror(set_)));
 }
@@ -137,14 +139,10 @@ void Transfer::set_connection() {
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
   set(CURLOPT_FOLLOWLOCATION, 0L);
-  set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
+  set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1});  // docs/adr/0007-http-1-1.md
   set(CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
   set(CURLOPT_SSL_VERIFYPEER, 1L);
   set(CURLOPT_SSL_VERIFYHOST, 2L);
-  if (!options_.ca_file.empty()) {
-    set(CURLOPT_CAINFO, options_.ca_file.c_str());
-    set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
-  }
   if (options_.direct) set(CURLOPT_PROXY, "");
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_within.count()));

@@ -10,6 +10,7 @@
 
 #include "base/context.h"
 #include "net/http.h"
+#include "net/trust.h"
 
 namespace varve::net {
 
@@ -17,7 +18,7 @@ namespace varve::net {
 class Transfer {
  public:
   Transfer(const Context& ctx, const HttpRequest& request, const HttpSink& sink,
-           const HttpClientOptions& options);
+           const HttpClientOptions& options, Trust& trust);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
@@ -59,6 +60,7 @@ class Transfer {
   const HttpRequest& request_;
   const HttpSink& sink_;
   const HttpClientOptions& options_;
+  Trust& trust_;
   const std::string origin_;
   const uint64_t size_;  // of the body
 

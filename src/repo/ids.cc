@@ -55,8 +55,12 @@ Result<> check_name(std::string_view name) {
   return {};
 }
 
+std::string id_time(Timestamp t) {
+  return utc("{:%Y%m%d-%H%M%S}", t);
+}
+
 std::string new_backup_id(Timestamp started, std::string_view type) {
-  return fmt::format("{}-{}-{}", utc("{:%Y%m%d-%H%M%S}", started), type, to_hex(crypto::random_array<2>()));
+  return fmt::format("{}-{}-{}", id_time(started), type, to_hex(crypto::random_array<2>()));
 }
 
 store::Key key_key(std::string_view key_id) {

@@ -55,6 +55,8 @@ Result<> check_name(std::string_view name);
 
 // "20261123-143205-full-3f9a": sorts by time, says the type.
 std::string new_backup_id(Timestamp started, std::string_view type);
+// With what such an id begins: "20261123-143205".
+std::string id_time(Timestamp t);
 
 inline constexpr std::string_view kConfigKey = "varve.json";
 store::Key key_key(std::string_view key_id);

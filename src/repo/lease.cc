@@ -88,6 +88,11 @@ tl::unexpected<Error> held(const LeaseInfo& lease) {
       fmt::format("stop it there, or wait: its lease ends at {} unless renewed", to_rfc3339(lease.expires)));
 }
 
+// Without trusting a clock: released (see release()), or of a process that is no more.
+bool has_ended(const LeaseInfo& lease) {
+  return lease.expires == lease.taken || os::liveness(lease.process) == os::Liveness::kDead;
+}
+
 // False: nobody holds it. A lease that cannot be read holds nobody up, for nothing's safety rests on it.
 Result<bool> is_held(const Repository& repo, const Context& ctx, const std::string& source, uint64_t number,
                      std::optional<LeaseInfo>& by) {
@@ -126,10 +131,12 @@ Result<Lease> Lease::take(RepositoryPtr repo, const Context& ctx, const std::str
   mine.holder = to_hex(crypto::random_array<16>());
   for (int i = 0; i < kTries; ++i) {
     TRY_ASSIGN(const uint64_t last, highest(*repo, ctx, source));
+    bool others_have_ended = false;
     if (last > 0) {
       std::optional<LeaseInfo> by;
       TRY_ASSIGN(const bool taken, is_held(*repo, ctx, source, last, by));
       if (taken) return held(*by);
+      others_have_ended = by && has_ended(*by);
     }
     mine.number = last + 1;
     mine.taken = now();
@@ -140,7 +147,7 @@ Result<Lease> Lease::take(RepositoryPtr repo, const Context& ctx, const std::str
     TRY_ASSIGN(const uint64_t newest, highest(*repo, ctx, source));
     if (newest == mine.number) {
       remove_below(*repo, ctx, source, mine.number);
-      return Lease(std::move(repo), std::move(mine), duration);
+      return Lease(std::move(repo), std::move(mine), duration, others_have_ended);
     }
     (void)store::remove_one(repo->store(), ctx, lease_key(source, mine.number));
   }

@@ -108,6 +108,14 @@ Result<LogPiece> LogPiece::open(RepositoryPtr repo, const Context& ctx, const st
   return out;
 }
 
+LogPiece::Slots LogPiece::stored_with(uint32_t slot) const {
+  const auto& frames = file_->index().frames();
+  const auto after = std::upper_bound(frames.begin(), frames.end(), slot + 1,
+                                      [](uint32_t s, const auto& frame) { return s < frame.first_slot; });
+  const auto& frame = *(after - 1);  // the first begins with slot 0, the head
+  return {frame.first_slot - 1, frame.first_slot + frame.slots - 1};
+}
+
 Result<> LogPiece::read(const Context& ctx, const std::function<bool(uint32_t)>& wanted,
                         const std::function<Result<>(uint32_t, ByteView)>& deliver) const {
   const PackIndex& index = file_->index();
@@ -149,6 +157,11 @@ Result<> put_log_mark(const Repository& repo, const Context& ctx, const std::str
   m.set_last(mark.last);
   m.set_covered_until_us(micros(mark.covered_until));
   m.set_ended(mark.ended);
+  for (const LogMark::Unseen& unseen : mark.unseen) {
+    auto* to = m.add_unseen();
+    to->set_from_us(micros(unseen.from));
+    to->set_to_us(micros(unseen.to));
+  }
   return repo.put_object(ctx, "log-mark", log_mark_key(source, mark.epoch, mark.covered_until),
                          as_bytes(m.SerializeAsString()));
 }
@@ -159,7 +172,10 @@ Result<LogMark> load_log_mark(const Repository& repo, const Context& ctx, const 
   if (!m.ParseFromArray(plain.data(), static_cast<int>(plain.size())) || m.source() != source_of(key) ||
       m.epoch() != epoch_of(key))
     return fail(Code::kDamaged, key + ": is no mark of this log");
-  return LogMark{m.epoch(), m.last(), moment(m.covered_until_us()), m.ended()};
+  LogMark out{m.epoch(), m.last(), moment(m.covered_until_us()), m.ended()};
+  for (const auto& unseen : m.unseen())
+    out.unseen.push_back({moment(unseen.from_us()), moment(unseen.to_us())});
+  return out;
 }
 
 }  // namespace varve::repo

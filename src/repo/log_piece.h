@@ -38,6 +38,11 @@ class LogPiece {
   const LogPieceHead& head() const { return head_; }
   uint32_t slots() const { return file_->index().slots() - 1; }
   uint32_t slot_size(uint32_t slot) const { return file_->index().slot_size(slot + 1); }
+  // The slots that are stored, and cost as much to read, as one: from first up to before end.
+  struct Slots {
+    uint32_t first = 0, end = 0;
+  };
+  Slots stored_with(uint32_t slot) const;
   // All slots for which `wanted` says so (all, when empty), ascending, in bounded memory.
   Result<> read(const Context& ctx, const std::function<bool(uint32_t slot)>& wanted,
                 const std::function<Result<>(uint32_t slot, ByteView bytes)>& deliver) const;
@@ -51,10 +56,15 @@ class LogPiece {
 
 // A mark says up to when nothing is missing, where no commit says so by being there.
 struct LogMark {
+  struct Unseen {
+    Timestamp from = {}, to = {};
+  };
   std::string epoch;
   uint64_t last = 0;
   Timestamp covered_until = {};
   bool ended = false;
+  // Stretches of the epoch up to here of which no moment is known, because nobody was looking. Ascending.
+  std::vector<Unseen> unseen = {};
 };
 Result<> put_log_mark(const Repository& repo, const Context& ctx, const std::string& source,
                       const LogMark& mark);

@@ -267,7 +267,10 @@ Result<ManifestList> load_manifests(const Repository& repo, const Context& ctx, 
     return {};
   }));
   std::sort(out.manifests.begin(), out.manifests.end(),
-            [](const Manifest& a, const Manifest& b) { return a.id < b.id; });
+            // Ids of one second are in no order.
+            [](const Manifest& a, const Manifest& b) {
+              return a.moment != b.moment ? a.moment < b.moment : a.id < b.id;
+            });
   std::sort(out.unreadable.begin(), out.unreadable.end(),
             [](const UnreadableManifest& a, const UnreadableManifest& b) { return a.key < b.key; });
   return out;

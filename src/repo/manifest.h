@@ -59,7 +59,7 @@ struct UnreadableManifest {
   Error error;
 };
 struct ManifestList {
-  std::vector<Manifest> manifests;  // ascending by id (so by time)
+  std::vector<Manifest> manifests;  // ascending by moment, then id
   std::vector<UnreadableManifest> unreadable;
 };
 

@@ -117,6 +117,21 @@ TEST_F(OnDisk, ADeadHoldersLeaseIsTakenAtOnceAndItsPinIsKnown) {
   EXPECT_EQ(os::liveness(list_pins(*repo, {})->front().process), os::Liveness::kDead);
 }
 
+TEST(LeaseTest, TellsWhetherTheOneBeforeIsSureToHaveEnded) {
+  TestRepository t;
+  auto first = Lease::take(t.repo, {}, "app", "follow", hours(1));
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(first->others_have_ended());  // nothing is known
+  ASSERT_TRUE(first->release({}));
+  auto second = Lease::take(t.repo, {}, "app", "follow", Seconds(1));
+  ASSERT_TRUE(second);
+  EXPECT_TRUE(second->others_have_ended());
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  auto third = Lease::take(t.repo, {}, "app", "follow", hours(1));  // second's process is this one, and lives
+  ASSERT_TRUE(third);
+  EXPECT_FALSE(third->others_have_ended());
+}
+
 TEST(LeaseTest, OfManyTakersOneWins) {
   for (int round = 0; round < 10; ++round) {
     TestRepository t(Encryption::kNone);

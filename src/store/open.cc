@@ -1,9 +1,11 @@
 #include "store/open.h"
 
+#include "store/azure/azure_store.h"
 #include "store/gcs/gcs_store.h"
 #include "store/local/local_store.h"
 #include "store/mem/mem_store.h"
 #include "store/s3/s3_store.h"
+#include "store/sftp/sftp_store.h"
 #include "store/wrap/limit.h"
 #include "store/wrap/readonly.h"
 #include "store/wrap/retry.h"
@@ -18,15 +20,19 @@ Result<StorePtr> open_driver(const Context& ctx, const Place& place, const OpenO
   if (place.scheme == "file") return LocalStore::open(place.path, create);
   if (place.scheme == "gs") return GcsStore::open(ctx, place);
   if (place.scheme == "mem") return MemStore::named(place.authority);
+  if (place.scheme == "azure") return AzureStore::open(ctx, place);
   if (place.scheme == "s3") return s3::S3Store::open(ctx, place);
+  if (place.scheme == "sftp") return SftpStore::open(ctx, place, create);
   return fail(Code::kUnsupported, place.scheme + ":// is not built in");
 }
 
 }  // namespace
 
 std::span<const Setting> settings_of(std::string_view scheme) {
+  if (scheme == "azure") return azure_settings();
   if (scheme == "gs") return gcs_settings();
   if (scheme == "s3") return s3::s3_settings();
+  if (scheme == "sftp") return SftpStore::settings();
   return {};
 }
 

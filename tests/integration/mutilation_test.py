@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 from pathlib import Path
 
 from varve_harness import VarveTest, dump, main
@@ -137,8 +138,7 @@ class Mutilation(VarveTest):
 
     def test_replayed_from_an_older_time(self):
         """An older manifest under a newer name, an older pack in a newer one's place."""
-        names = self.objects()
-        manifests = [n for n in names if "/backups/" in n]
+        manifests = [n for n in self.place.names() if "/backups/" in n]
         self.write(manifests[-1], (self.sound / manifests[0]).read_bytes())
         self.found(manifests[-1])
 
@@ -153,6 +153,77 @@ class Mutilation(VarveTest):
         self.write("varve.json", json.dumps(config).encode())
         out = self.varve("list", status=2)
         self.assertIn("newer", out.err)
+
+
+class MutilationOfALog(VarveTest):
+    """The same for a followed source: any point that is asked for comes back exactly, or is refused."""
+
+    def setUp(self):
+        super().setUp()
+        self.rng = random.Random(23)
+        self.env.pop("VARVE_PASSPHRASE")
+        key = self.path("repository.key")
+        self.init("--key-file", key, "--generate")
+        self.key = ["--key-file", str(key)]
+        self.sql("app.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);"
+                           "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300) INSERT INTO t SELECT n, hex(randomblob(40)) FROM c;")
+        keep = sqlite3.connect(self.path("app.db"), isolation_level=None)  # so that the WAL stays
+        self.addCleanup(keep.close)
+        keep.execute("SELECT 1 FROM t").fetchall()
+        self.states = {}
+        for txn in range(1, 6):
+            if txn > 1:
+                keep.execute("UPDATE t SET v = v || ? WHERE id % 40 = ?", (txn, txn))
+            self.varve("log", "follow", "sqlite:app.db", "--once", *self.key)
+            self.states[txn] = dump(self.path("app.db"))
+        self.sound = self.path("sound")
+        self.place.save(self.sound)
+        self.assertEqual(self.points_are_exact_or_refused(), {"latest", "end", 2, 5, "table"})
+
+    def points_are_exact_or_refused(self):
+        exact = set()
+        for point, txn in (("latest", 5), ("end", 1), (2, 2), (5, 5), ("table", 5)):
+            to = f"txn:{point}" if isinstance(point, int) else "latest" if point == "table" else point
+            only = ["--table", "t"] if point == "table" else []
+            out = self.run_varve("restore", "sqlite:app.db", "--to", to, "--target", "back.db", *only, *self.key)
+            if out.status == 0:
+                self.assertEqual(dump(self.path("back.db")), self.states[txn], out)
+                self.path("back.db").unlink()
+                exact.add(point)
+            else:
+                self.assertIn(out.status, (2, 3, 4, 8), out)
+                self.assertRegex(out.err, "(?m)^error: ", out)
+                self.assertRegex(out.err, "(?m)^hint: ", out)
+                self.assertFalse(self.path("back.db").exists())
+        return exact
+
+    def test_each_object(self):
+        names = [n for n in self.place.names() if n.startswith(("sources/", "packs/"))]
+        self.assertEqual(sum("/log/" in n and "/mark-" not in n for n in names), 4, names)
+        self.assertEqual(sum("/mark-" in n for n in names), 1, names)
+        for i, name in enumerate(names):
+            content = (self.sound / name).read_bytes()
+            flipped = bytearray(content)
+            flipped[self.rng.randrange(len(content))] ^= 1 << self.rng.randrange(8)
+            changes = {"flipped": bytes(flipped), "cut": content[:self.rng.randrange(len(content))], "missing": None,
+                       "swapped": (self.sound / names[i - 1]).read_bytes()}
+            for how, bad in changes.items():
+                with self.subTest(object=name, how=how):
+                    if bad is None:
+                        self.place.remove(name)
+                    else:
+                        self.place.write(name, bad)
+                    exact = self.points_are_exact_or_refused()
+                    if "/log/" in name:
+                        self.assertIn("end", exact)  # the base stands by itself
+                    if "/mark-" in name:
+                        self.assertEqual(len(exact), 5)
+                    verified = self.run_varve("verify", "--json", *self.key)
+                    if not ("/mark-" in name and how == "missing"):  # nothing rests on it
+                        self.assertEqual(verified.status, 4, verified)
+                        if how != "missing":
+                            self.assertIn(name, [p["object"] for p in verified.json["problems"]])
+                    self.place.load(self.sound)
 
 
 if __name__ == "__main__":

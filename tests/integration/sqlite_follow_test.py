@@ -183,6 +183,24 @@ class Follow(VarveTest):
             target, _ = self.restore("--to", iso(t))
             self.assertEqual(dump(self.path(target)), expected)
 
+    def test_a_database_that_is_away_for_a_moment(self):
+        self.sql("app.db", "CREATE TABLE t(x); INSERT INTO t VALUES (1);")
+        follower = self.follow()
+        self.eventually(lambda: "laid" in follower.out, what="a base")
+        for file in self.folder.glob("app.db*"):
+            file.unlink()
+        self.eventually(lambda: "cannot be followed now" in follower.out, what="the absence")
+        self.path("app.db").write_bytes(b"half a copy, and no database")
+        time.sleep(0.7)
+        self.path("app.db").unlink()
+        self.sql("app.db", "CREATE TABLE t(x); INSERT INTO t VALUES (2);")
+        self.eventually(lambda: follower.out.count("laid") == 2, what="a new base")
+        self.sql("app.db", "INSERT INTO t VALUES (3)")
+        time.sleep(1)
+        self.assertEqual(follower.stop(), 0, follower)
+        target, _ = self.restore()
+        self.assertSameDatabase("app.db", target)
+
     def test_a_table_as_of_the_second_before_it_was_dropped(self):
         self.sql("app.db", "CREATE TABLE orders(id INTEGER PRIMARY KEY, v); CREATE INDEX o ON orders(v);")
         follower = self.follow()

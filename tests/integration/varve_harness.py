@@ -32,6 +32,8 @@ from pathlib import Path
 
 from varve_place import new_place
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "services"))  # from weather import Fault, Weather
+
 TIMEOUT = float(os.environ.get("VARVE_TEST_TIMEOUT", "120"))
 PASSPHRASE = "correct horse battery staple"
 

@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             if url.path.startswith("/_test/"):
                 return self.control(url.path.removeprefix("/_test/"))
             self.fault = self.server.next_fault(self.command, self.path, self.left)
-            time.sleep(self.fault.get("delay", 0))
+            self.meet_fault()
             if "answer" in self.fault:
                 said = self.fault["answer"]
                 self.drain()
@@ -87,6 +87,13 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             # A reset, as a broken connection is: not the orderly end that a server gives.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    def meet_fault(self):
+        if self.fault.get("expire"):
+            self.server.identities.expire_all()
+        if self.fault.get("hold"):
+            self.server.held += 1
+            self.server.release.wait(30)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do
 
@@ -247,8 +254,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.query.get("uploadType")
         self.allow("storage.objects.create", "uploadType", "name", "kmsKeyName", "projection", *CONDITIONS)
         if kind == "multipart":
-            said, path, size, crc = self.read_multipart()
-            return self.commit(name, self.query, said, path, size, crc)
+            return self.send_resource(self.commit(name, self.query, *self.read_multipart()), OBJECT_FIELDS)
         if kind != "resumable":
             raise bad("Invalid value for uploadType", "wrongUrlForUpload")
         if self.headers.get("Content-Type") != "application/json; charset=UTF-8":
@@ -299,12 +305,10 @@ class Handler(BaseHTTPRequestHandler):
                 version = Version(said["name"], self.server.state.generation(), {**said, **kms}, path, size, crc)
                 version.retention = retention
                 bucket.insert(version)
-                value = version.resource(bucket)
+                return version.resource(bucket)
         except ApiError:
             path.unlink()
             raise
-        self.send_resource(value, OBJECT_FIELDS, query.get("fields"))
-        return value
 
     def read_multipart(self):
         match = re.fullmatch(r"multipart/related; boundary=([0-9A-Za-z'()+_,./:=?-]{1,70})", self.headers.get("Content-Type", ""))
@@ -370,8 +374,7 @@ class Handler(BaseHTTPRequestHandler):
             except ApiError:
                 self.server.state.sessions.pop(self.query["upload_id"])
                 raise
-        else:
-            self.send_status(session)
+        self.send_status(session)
 
     def receive_part(self, session, first):
         """What arrives before a connection breaks is kept, to a multiple of 256 KiB."""
@@ -469,7 +472,7 @@ class Handler(BaseHTTPRequestHandler):
     def control(self, what):
         """bucket {name, …}: makes one · fault {method, contains, skip, times, and one of: answer {status, headers, body},
         drop_after N (bytes of an upload's body), lose_reply, cut_answer N, alter {header: value}, gone, forget, damage,
-        delay SECONDS} · clear: no fault any more · expire: no token is good any more · lifetime {seconds} · small_pages {on}
+        expire (all tokens, now), hold (until release)} · held: how many wait so · release · clear: no fault any more · expire: no token is good any more · lifetime {seconds} · small_pages {on}
         · log: the requests since the last time"""
         said = parse_json(self.read_all(1 << 16)) if self.left else {}
         server, value = self.server, {}
@@ -482,6 +485,12 @@ class Handler(BaseHTTPRequestHandler):
             value = {"unused": len([f for f in server.faults if f.times > 0])}
             server.faults.clear()
             server.small_pages, server.identities.lifetime = False, 3600
+            server.held = 0
+            server.release.clear()
+        elif what == "held":
+            value = {"held": server.held}
+        elif what == "release":
+            server.release.set()
         elif what == "expire":
             server.identities.expire_all()
         elif what == "lifetime":
@@ -509,6 +518,7 @@ class Server(ThreadingHTTPServer):
         self.identities = gcs_oauth.Identities(folder, self.base)
         self.faults, self.faults_lock, self.log = [], threading.Lock(), []
         self.small_pages = False
+        self.held, self.release = 0, threading.Event()
         self.secret = secrets.token_urlsafe(9)
 
     def next_fault(self, method, path, size):

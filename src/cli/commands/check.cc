@@ -72,7 +72,9 @@ void check_follower(Session& session, const repo::Repository& repo, const std::s
   // Released leases are gone or expired as of their release; one that ran out by itself belonged to someone
   // who fell.
   if (dead || now() - l.expires > std::chrono::minutes(1))
-    findings.note(source, fmt::format("the last follower ({}) is not at work any more", printable(l.holder)),
+    findings.note(source,
+                  fmt::format("the last follower (process {} on {}) is not at work any more", l.process.pid,
+                              printable(l.process.host)),
                   fmt::format("varve log follow {}", shell_words({source})));
 }
 

@@ -100,6 +100,7 @@ void declare_log(Command root) {
       .option("--patience", o->patience, "DURATION", "Give up when the store is away for so long (24h)")
       .option("--workers", o->workers, "N",
               "Threads that compress and send a backup (as many as cores, at most 8)")
+      .example("varve log follow app.db", "every commit within a second, until it is stopped")
       .example("varve log follow app.db --once", "store what was committed so far")
       .action([o](Session& s) { return run_follow(s, *o); });
 }

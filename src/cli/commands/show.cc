@@ -67,7 +67,9 @@ std::string backup_text(const repo::Manifest& m, const std::vector<FileEntry>& f
   row("position", m.start_position == m.stop_position || m.stop_position.empty()
                       ? printable(m.start_position)
                       : printable(m.start_position + " to " + m.stop_position));
-  row("log", m.epoch.empty() ? "" : "begins with this backup");
+  row("log", m.epoch == m.id   ? "begins with this backup"
+             : m.epoch.empty() ? ""
+                               : fmt::format("stands in that from {}", printable(m.epoch)));
   row("database", fmt::format("{} {}", printable(m.engine), printable(m.database_version)));
   row("packs", human_count(m.packs.size()));
   for (const auto& w : m.warnings) row("warning", style.yellow(printable(w)));
@@ -83,9 +85,9 @@ std::string backup_text(const repo::Manifest& m, const std::vector<FileEntry>& f
 }
 
 Result<int> run(Session& session, Options o) {
-  // One argument alone is the backup.
-  if (o.backup.empty()) std::swap(o.source, o.backup);
   TRY_ASSIGN(repo::RepositoryPtr repo, session.open(o.source, Session::Access::kRead));
+  // One argument alone is a source, whose newest backup is shown, or else a backup of the only source.
+  if (o.backup.empty() && !session.stored_source(*repo, o.source)) std::swap(o.source, o.backup);
   TRY_ASSIGN(const std::string source, session.stored_source(*repo, o.source));
   TRY_ASSIGN(const std::string id,
              session.stored_backup(*repo, source, o.backup.empty() ? "latest" : o.backup));

@@ -3,11 +3,28 @@
 #include "engine/sqlite/follow_one.h"
 
 namespace varve::engine::sqlite {
+namespace {
 
-void BatchBuilder::restart(uint64_t txn) {
+// A commit is told as made when it is seen. Seen within this time of the last look it is told well enough.
+constexpr auto kTimely = std::chrono::seconds(1);
+
+// Commits that were all found at one look share its stretch.
+void add_unseen(std::vector<Stretch>& unseen, const Stretch& stretch) {
+  if (!unseen.empty() && stretch.from <= unseen.back().to) {
+    unseen.back().to = stretch.to;
+  } else {
+    unseen.push_back(stretch);
+  }
+}
+
+}  // namespace
+
+void BatchBuilder::restart(uint64_t txn, Timestamp seen) {
   batch_ = {};
   bytes_ = 0;
   next_txn_ = txn;
+  seen_ = seen;
+  last_time_ = std::max(last_time_, seen);
 }
 
 void BatchBuilder::add(const std::string& database, uint32_t page_size, uint64_t pages_after,
@@ -20,6 +37,7 @@ void BatchBuilder::add(const std::string& database, uint32_t page_size, uint64_t
   commit.txn = next_txn_++;
   // The order of commits is what is sure: a clock that was set back must not turn it around.
   commit.time = last_time_ = std::max(last_time_, now());
+  if (commit.time - seen_ > kTimely) add_unseen(set.unseen, {seen_, commit.time});
   commit.database = static_cast<uint32_t>(known - set.databases.begin());
   if (known == set.databases.end()) set.databases.push_back({database, page_size});
   commit.pages_after = pages_after;

@@ -9,6 +9,9 @@
 namespace varve::engine::sqlite {
 namespace {
 
+// Databases of one source that are pinned within this time are of one moment, as far as anybody can tell.
+constexpr auto kTogether = std::chrono::seconds(1);
+
 class SnapshotFile : public FileReader {
  public:
   explicit SnapshotFile(const Snapshot& snapshot) : snapshot_(snapshot) {}
@@ -116,11 +119,15 @@ Result<std::unique_ptr<Capture>> begin_capture(const Context& ctx, const SourceS
     warnings.push_back(fmt::format("{} matches but is not a SQLite database; left out", printable(name)));
   }
   std::vector<std::unique_ptr<Snapshot>> snapshots;
-  Timestamp moment = now();
   for (const DatabaseFile& database : databases) {
-    moment = now();
     TRY_ASSIGN(auto snapshot, Snapshot::take(ctx, database, options.busy_timeout));
     snapshots.push_back(std::move(snapshot));
+  }
+  const Timestamp first = snapshots.empty() ? now() : snapshots.front()->moment();
+  const Timestamp moment = snapshots.empty() ? first : snapshots.back()->moment();
+  if (moment - first > kTogether) {
+    warnings.push_back(fmt::format("locks had to be waited for: the databases' states are up to {} apart",
+                                   to_human(moment - first)));
   }
   return make_capture(std::move(snapshots), spec.is_glob, std::nullopt, moment, std::move(warnings));
 }

@@ -435,6 +435,27 @@ TEST_F(CaptureTest, WaitsForALockUntilItIsFree) {
   EXPECT_LT(SteadyClock::now() - start, 5s);
 }
 
+// What was committed while a lock was waited for is part of the state, so the state is not one of before.
+TEST_F(CaptureTest, TheMomentIsThatOfTheStateNotOfTheAsking) {
+  for (const char* name : {"a.db", "b.db"}) Program(at(name)).exec("CREATE TABLE t(x)");
+  Program app(at("b.db"));
+  app.exec("BEGIN EXCLUSIVE; INSERT INTO t VALUES(1)");
+  Timestamp released = {};
+  std::jthread later([&] {
+    std::this_thread::sleep_for(1300ms);
+    released = now();
+    app.exec("COMMIT");
+  });
+  auto capture = begin_capture(kCtx, *parse_source("sqlite:" + at("?.db").native()), {});
+  later.join();
+  ASSERT_TRUE(capture) << capture.error().describe();
+  EXPECT_GE((*capture)->info().moment, released);
+  const auto end = (*capture)->finish(kCtx);
+  ASSERT_TRUE(end);
+  ASSERT_EQ(end->warnings.size(), 1u);  // a.db was pinned before
+  EXPECT_NE(end->warnings[0].find("apart"), std::string::npos) << end->warnings[0];
+}
+
 TEST_F(CaptureTest, ReadOnlyFolder) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
   std::filesystem::permissions(folder_.path(), std::filesystem::perms(0755));

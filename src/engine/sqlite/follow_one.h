@@ -1,6 +1,7 @@
 // Following one database of a source; the Follower drives one for each.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -15,8 +16,10 @@ namespace varve::engine::sqlite {
 class BatchBuilder {
  public:
   explicit BatchBuilder(const FollowOptions& options) : options_(options) {}
-  // Starts anew: the next commit is `txn`.
-  void restart(uint64_t txn);
+  // Starts anew: the next commit is `txn`, and every commit made up to `seen` was one before it.
+  void restart(uint64_t txn, Timestamp seen);
+  // Every commit made up to this moment has been added: a later one was made after it.
+  void seen_until(Timestamp moment) { seen_ = std::max(seen_, moment); }
 
   // `pages` become the commit's writes; none is beyond pages_after.
   void add(const std::string& database, uint32_t page_size, uint64_t pages_after, const WalPosition& wal,
@@ -33,7 +36,7 @@ class BatchBuilder {
   Batch batch_;
   uint64_t bytes_ = 0, next_txn_ = 0;
   SteadyClock::time_point first_ = {};
-  Timestamp last_time_ = {};
+  Timestamp last_time_ = {}, seen_ = {};
 };
 
 // What one look at a database found, besides commits.

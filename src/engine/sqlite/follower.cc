@@ -26,7 +26,7 @@ class SourceFollower : public Follower {
       : spec_(spec), options_(options), batch_(options) {}
 
   Result<std::unique_ptr<Capture>> begin(const Context& ctx, const std::optional<CaptureData>& after,
-                                         uint64_t next_txn) override;
+                                         uint64_t next_txn, Timestamp seen) override;
   Result<Poll> poll(const Context& ctx, std::chrono::milliseconds wait) override;
   ~SourceFollower() override { stop_watching(); }
 
@@ -109,11 +109,11 @@ Result<std::unique_ptr<Snapshot>> SourceFollower::start_one(const Context& ctx, 
 
 Result<std::unique_ptr<Capture>> SourceFollower::begin(const Context& ctx,
                                                        const std::optional<CaptureData>& after,
-                                                       uint64_t next_txn) {
+                                                       uint64_t next_txn, Timestamp seen) {
   stop_watching();
   followed_.clear();
   checkpointer_.forget_all();
-  batch_.restart(next_txn);
+  batch_.restart(next_txn, seen);
   error_.reset();
   doubt_ = "following has not begun";
   next_scan_ = SteadyClock::now() + options_.rescan;
@@ -137,19 +137,20 @@ Result<std::unique_ptr<Capture>> SourceFollower::begin_anew(const Context& ctx,
                                                             const std::vector<DatabaseFile>& files,
                                                             uint64_t next_txn) {
   followed_.clear();
-  batch_.restart(next_txn + 1);
   std::vector<std::string> warnings;
   for (const std::string& name : skipped_) {
     warnings.push_back(fmt::format("{} matches but is not a SQLite database; left out", printable(name)));
   }
   std::vector<std::unique_ptr<Snapshot>> snapshots;
-  Timestamp moment = now();
   for (const DatabaseFile& file : files) {
-    moment = now();
     TRY_ASSIGN(auto snapshot, start_one(ctx, file));
     snapshots.push_back(std::move(snapshot));
   }
+  // What was committed to the first while the last had to be waited for comes as commits after this base.
+  const Timestamp first = snapshots.empty() ? now() : snapshots.front()->moment();
+  const Timestamp moment = snapshots.empty() ? first : snapshots.back()->moment();
   covered_until_ = moment;
+  batch_.restart(next_txn + 1, first);
   return make_capture(std::move(snapshots), spec_.is_glob, next_txn, moment, std::move(warnings));
 }
 
@@ -202,7 +203,10 @@ Result<> SourceFollower::look_at_all(const Context& ctx) {
     caught_up = caught_up && found.caught_up;
     if (found.doubt) doubt_ = fmt::format("{}: {}", printable(one.file.name), *found.doubt);
   }
-  if (caught_up && !doubt_) covered_until_ = before;
+  if (caught_up && !doubt_) {
+    covered_until_ = before;
+    batch_.seen_until(before);
+  }
   return {};
 }
 

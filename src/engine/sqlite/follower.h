@@ -47,12 +47,13 @@ class Follower {
 
   // Begins, or begins again after poll() asked for a base. `after`: where the stored log ends, per database
   // (the latest Commit::wal or CapturedDatabase), to go on from when every database proves that nothing was
-  // missed since. Null: continuing, polls deliver from txn next_txn. Otherwise a capture of the present
+  // missed since; `seen`: up to when it tells every commit, so that what was made since can be told as such.
+  // Null: continuing, polls deliver from txn next_txn. Otherwise a capture of the present
   // state, to be stored as a base before any batch that follows it; its CaptureData::txn is next_txn (the
   // unseen count as one), and batches begin at next_txn + 1. The follower keeps following while the base is
   // being read.
   virtual Result<std::unique_ptr<Capture>> begin(const Context& ctx, const std::optional<CaptureData>& after,
-                                                 uint64_t next_txn) = 0;
+                                                 uint64_t next_txn, Timestamp seen) = 0;
 
   struct Poll {
     Batch batch;               // empty when nothing was committed; bounded by batch_bytes or one commit

@@ -38,8 +38,8 @@ class FollowerTest : public ::testing::Test {
     rebase(std::nullopt, 0);
   }
   // True: a base was taken. False: going on without.
-  bool rebase(const std::optional<CaptureData>& after, uint64_t next_txn) {
-    auto capture = follower_->begin(kCtx, after, next_txn);
+  bool rebase(const std::optional<CaptureData>& after, uint64_t next_txn, Timestamp seen = now()) {
+    auto capture = follower_->begin(kCtx, after, next_txn, seen);
     EXPECT_TRUE(capture) << capture.error().describe();
     if (!capture || !*capture) return false;
     replica_.load(**capture);
@@ -285,7 +285,7 @@ TEST_F(FollowerTest, WhatIsReplacedOverwrittenOrDeletedIsDoubted) {
   EXPECT_TRUE(rebase(std::nullopt, 7));
   std::filesystem::remove(at("a.db"));
   EXPECT_EQ(doubt(), "a.db: its file is gone");
-  EXPECT_EQ(follower_->begin(kCtx, std::nullopt, 8).error().code, Code::kNotFound);
+  EXPECT_EQ(follower_->begin(kCtx, std::nullopt, 8, now()).error().code, Code::kNotFound);
 }
 
 TEST_F(FollowerTest, ADeletedWalIsDoubted) {
@@ -337,6 +337,50 @@ TEST_F(FollowerTest, GoesOnWhereAnEarlierOneEnded) {
   follower_ = *Follower::open(kCtx, spec("a.db"), options);
   EXPECT_FALSE(rebase(replica_.positions(), replica_.txn() + 1));
   expect_same("a.db");
+}
+
+// An older copy was put back while nobody followed; its change counter and size prove nothing.
+TEST_F(FollowerTest, RollbackModeBeginsAnew) {
+  const os::Path kept = folder_.path() / "kept";
+  Program(at("r.db")).exec("CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+  std::filesystem::copy_file(at("r.db"), kept);
+  follow("r.db");
+  CaptureData end = replica_.positions();
+  Program(at("r.db")).exec("UPDATE t SET x=2");
+  catch_up();
+  follower_.reset();
+  std::filesystem::copy_file(kept, at("r.db"), std::filesystem::copy_options::overwrite_existing);
+  follower_ = *Follower::open(kCtx, spec("r.db"), {.batch = 20ms});
+  EXPECT_TRUE(rebase(end, replica_.txn() + 1));
+  expect_same("r.db");
+}
+
+// Nobody can say when a commit was made that was found after nobody had looked for a while.
+TEST_F(FollowerTest, WhatWasMadeUnseenIsToldSo) {
+  Program app(at("a.db"));
+  app.exec("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+  follow("a.db");
+  app.exec("INSERT INTO t VALUES(1)");
+  const Follower::Poll first = poll();
+  EXPECT_TRUE(first.batch.set.unseen.empty());
+  follower_.reset();
+  app.exec("INSERT INTO t VALUES(2)");
+  app.exec("INSERT INTO t VALUES(3)");
+  const Timestamp seen = now() - std::chrono::seconds(20);
+  follower_ = *Follower::open(kCtx, spec("a.db"), {.batch = 20ms});
+  EXPECT_FALSE(rebase(replica_.positions(), replica_.txn() + 1, seen));
+  const Follower::Poll found = poll();
+  ASSERT_EQ(found.batch.set.commits.size(), 2u);
+  EXPECT_EQ(found.batch.set.unseen, (std::vector{Stretch{seen, found.batch.set.commits.back().time}}));
+  app.exec("INSERT INTO t VALUES(4)");
+  EXPECT_TRUE(poll().batch.set.unseen.empty());
+  // Nothing was made unseen: the stretch is proved to be empty.
+  follower_.reset();
+  follower_ = *Follower::open(kCtx, spec("a.db"), {.batch = 20ms});
+  EXPECT_FALSE(rebase(replica_.positions(), replica_.txn() + 1, now() - std::chrono::seconds(20)));
+  catch_up();
+  app.exec("INSERT INTO t VALUES(5)");
+  EXPECT_TRUE(poll().batch.set.unseen.empty());
 }
 
 TEST_F(FollowerTest, AWalThatLostItsEndAndGrewAgainIsDoubted) {
@@ -445,7 +489,7 @@ class HammerTest : public FollowerTest {
     const Timestamp from = now();
     for (;;) {
       if (need_base) {
-        auto base = (*follower)->begin(kCtx, after, txn);
+        auto base = (*follower)->begin(kCtx, after, txn, now());
         if (!base) return 2;
         if (*base) {
           const os::Path to = folder_.path() / fmt::format("base-{}-{}", ::getpid(), txn);

@@ -150,6 +150,11 @@ Buffer encode(const PageSet& set) {
   out.set_first_time_us(to_us(set.first_time));
   out.set_last_time_us(to_us(set.last_time));
   out.set_merged(set.merged);
+  for (const Stretch& stretch : set.unseen) {
+    auto* to = out.add_unseen();
+    to->set_from_us(to_us(stretch.from));
+    to->set_to_us(to_us(stretch.to));
+  }
   return serialize(out);
 }
 
@@ -173,6 +178,13 @@ Result<PageSet> decode(ByteView bytes) {
   out.first_time = from_us(in.first_time_us());
   out.last_time = from_us(in.last_time_us());
   out.merged = in.merged();
+  for (const auto& stretch : in.unseen()) {
+    if (!valid_time(stretch.from_us()) || !valid_time(stretch.to_us()) ||
+        stretch.from_us() > stretch.to_us()) {
+      return damaged("an impossible stretch of time");
+    }
+    out.unseen.push_back({from_us(stretch.from_us()), from_us(stretch.to_us())});
+  }
   TRY_OK(check_order(out));
   return out;
 }

@@ -37,6 +37,13 @@ struct Commit {
   std::vector<TableChange> changes;
 };
 
+// A stretch of time in which nobody looked, at whose end commits were found: when each of them was made is
+// not known, so no moment strictly inside can be told.
+struct Stretch {
+  Timestamp from = {}, to = {};
+  bool operator==(const Stretch&) const = default;
+};
+
 struct PageSet {
   struct Database {
     std::string name;
@@ -46,6 +53,7 @@ struct PageSet {
   std::vector<Commit> commits;  // ascending by txn; or, merged, one per database
   uint64_t first_txn = 0, last_txn = 0;
   Timestamp first_time = {}, last_time = {};
+  std::vector<Stretch> unseen;  // ascending by from; each ends at a commit of this set
   // Merged: the commits of first_txn…last_txn folded into the latest version of each page; only the end is a
   // state.
   bool merged = false;

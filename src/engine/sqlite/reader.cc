@@ -15,6 +15,9 @@ namespace {
 constexpr off_t kPendingByte = 0x40000000;
 constexpr off_t kLockBytes = 512;
 constexpr int kWalIndexRegion = 32 * 1024;
+constexpr std::chrono::milliseconds kPause{5};     // between two tries to get a lock
+constexpr std::chrono::milliseconds kPrompt{200};  // a transaction that takes longer to begin …
+constexpr int kMostSlow = 3;                       // … begins again, but for so many times only
 
 bool is_mapped(int result) {
   return result == SQLITE_OK || result == SQLITE_READONLY;
@@ -45,7 +48,8 @@ Reader::Reader(SharedFile file, Connection connection, os::Path path, Context ct
       connection_(std::move(connection)),
       path_(std::move(path)),
       ctx_(std::move(ctx)),
-      patience_(patience) {}
+      patience_(patience),
+      begin_patience_(patience) {}
 
 Result<std::unique_ptr<Reader>> Reader::open(const Context& ctx, const os::Path& path,
                                              std::chrono::milliseconds patience) {
@@ -56,7 +60,7 @@ Result<std::unique_ptr<Reader>> Reader::open(const Context& ctx, const os::Path&
       Connection connection,
       Connection::open(path.native(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, printable(path.native())));
   connection.set_stop([ctx] { return !ctx.check(); });
-  connection.set_patience(patience);
+  connection.set_patience(std::chrono::milliseconds(0));  // begin() waits
   // One PRAGMA at a time, and none that reads the database: it may be locked or none at all, and begin()
   // tells that.
   TRY_OK(connection.exec("PRAGMA query_only=1"));
@@ -76,13 +80,25 @@ Reader::~Reader() {
 }
 
 Result<> Reader::begin() {
-  // Preparing may read the database already.
-  auto begun = prepare();
-  if (begun) begun = begin_once();
-  if (begun) return {};
-  Error error = explain(std::move(begun).error());
-  end();
-  return fail(std::move(error));
+  const auto until = SteadyClock::now() + begin_patience_;
+  for (int slow = 0;;) {
+    const auto tried = SteadyClock::now();
+    begun_at_ = now();
+    // Preparing may read the database already.
+    auto begun = prepare();
+    if (begun) begun = begin_once();
+    if (begun) {
+      // It may have waited within SQLite, or rolled back what a crashed writer left: then it does not know
+      // when it began.
+      if (SteadyClock::now() - tried < kPrompt || ++slow == kMostSlow) return {};
+      end();
+      continue;
+    }
+    Error error = explain(std::move(begun).error());
+    end();
+    if (error.code != Code::kConflict || SteadyClock::now() >= until) return fail(std::move(error));
+    TRY_OK(ctx_.sleep(kPause));
+  }
 }
 
 Result<> Reader::prepare() {

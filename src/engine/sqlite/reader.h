@@ -27,6 +27,11 @@ class Reader {
   // kDenied when the user may not.
   Result<> begin();
   void end();
+  // When the transaction began: it sees every commit made before, and none made noticeably later, however
+  // long the locks had to be waited for.
+  Timestamp begun_at() const { return begun_at_; }
+  // How long begin() waits from now on.
+  void set_patience(std::chrono::milliseconds most) { begin_patience_ = most; }
 
   // Within a read transaction: what the WAL's index says now; kConflict when it stays unreadable for
   // `patience`. kDenied when this user cannot share it.
@@ -48,7 +53,8 @@ class Reader {
   std::optional<Statement> begin_, touch_, end_;
   os::Path path_;
   Context ctx_;
-  std::chrono::milliseconds patience_;
+  std::chrono::milliseconds patience_, begin_patience_;
+  Timestamp begun_at_ = {};
 };
 
 // What the lock on a database file's bytes says: "process 4711 (app)", or nothing.

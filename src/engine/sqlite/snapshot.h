@@ -16,6 +16,8 @@ class Snapshot {
   const CapturedDatabase& state() const { return state_; }
   const os::FileStatus& status() const { return status_; }  // of the file, when it was pinned
   uint64_t size() const { return state_.pages * state_.page_size; }
+  // It holds every commit made before this moment, and none made noticeably later.
+  Timestamp moment() const { return reader_->begun_at(); }
   // Any thread. The range must lie within size().
   Result<> read(uint64_t offset, MutableBytes out) const;
   // Fails when the state could have slipped away: the file was replaced, or its WAL.

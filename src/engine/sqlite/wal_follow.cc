@@ -61,7 +61,7 @@ Result<std::unique_ptr<WalFollower>> WalFollower::open(const Context& ctx, const
   TRY_ASSIGN(auto held, Reader::open(lasting, real, CaptureOptions{}.busy_timeout));
   TRY_ASSIGN(auto spare, Reader::open(lasting, real, std::chrono::milliseconds(0)));
   TRY_OK(held->begin());
-  held->connection().set_patience(std::chrono::milliseconds(0));
+  held->set_patience(std::chrono::milliseconds(0));
   std::array<std::byte, kHeaderSize> header;
   TRY_ASSIGN(const size_t got, held->file().read_at(0, header));
   if (got < header.size() || header[kReadVersionAt] != std::byte{2}) return nullptr;

@@ -20,7 +20,7 @@ TEST(GcsAnswers, AnObject) {
   EXPECT_EQ(object->generation, 1700000000000001u);
   EXPECT_EQ(object->metageneration, 2u);
   EXPECT_EQ(object->crc32c, 0x9f4df1e8u);
-  EXPECT_EQ(to_rfc3339(object->created), "2026-01-02T03:04:05.678Z");
+  EXPECT_EQ(to_rfc3339(object->created), "2026-01-02T03:04:05.678000Z");
   EXPECT_FALSE(object->deleted);
   ASSERT_TRUE(object->retention);
   EXPECT_TRUE(object->retention->locked);

@@ -54,7 +54,7 @@ Api::Api(Options options, std::unique_ptr<TokenSource> source)
 }
 
 std::string Api::describe() const {
-  std::string out = fmt::format("gs://{}/{}", options_.bucket, options_.prefix);
+  std::string out = fmt::format("gs://{}/{}", options_.bucket, printable(options_.prefix));
   while (out.ends_with('/')) out.pop_back();
   return out;
 }

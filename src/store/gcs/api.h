@@ -20,7 +20,7 @@ struct Options {
   std::string bucket, prefix;                               // prefix: empty, or ends in '/'
   std::string storage_class = {}, kms_key = {}, user_project = {};
   std::optional<bool> lock_retention = {};  // the setting `retention`; nullopt: not said
-  bool remove_versions = true;
+  bool keep_versions = false;
   std::optional<Timestamp> as_of = {};
   std::string ca_file = {};
   uint64_t resumable_from = uint64_t{16} << 20;  // bytes of a body

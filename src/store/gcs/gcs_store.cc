@@ -135,31 +135,34 @@ class GcsStore::Reading {
     if (answer.status != 200 && answer.status != 206) return {};  // what it says is read later
     const auto no = [&](std::string_view why) { return fail(cloud::nonsense(answer, what_, why)); };
     const auto generation = parse_digits(answer.header("x-goog-generation").value_or(""));
-    const auto stored = parse_digits(answer.header("x-goog-stored-content-length").value_or(""));
-    if (!generation || !stored) return no("it names no generation and size of an object");
+    if (!generation) return no("it names no generation of an object");
     if (generation_ && *generation != *generation_) return no("it is another version than was asked for");
     if (answer.header("x-goog-stored-content-encoding").value_or("identity") != "identity" ||
         answer.header("content-encoding").value_or("identity") != "identity")
       return no("the object is stored or sent in another encoding");
-    size_ = *stored;
-    due_ = range_size(range_, size_);
+    crc_due_ = stored_crc32c(answer);
+    const auto stored = parse_digits(answer.header("x-goog-stored-content-length").value_or(""));
     if (answer.status == 200) {
+      if (!stored || !crc_due_) return no("it names no size and checksum of an object");
+      size_ = *stored;
+      due_ = range_size(range_, size_);
       if (!whole() && size_ > 0) return no("a part was asked for, and not sent as one");
     } else {
       const auto range = parse_content_range(answer.header("content-range").value_or(""));
-      if (!range || range->first != range_.offset || range->size != size_ ||
-          range->last - range->first + 1 != due_)
+      if (!range || (stored && *stored != range->size)) return no("it does not say which part it is");
+      size_ = range->size;
+      due_ = range_size(range_, size_);
+      if (range->first != range_.offset || range->last - range->first + 1 != due_)
         return no("it is another part than was asked for");
     }
-    crc_due_ = stored_crc32c(answer);
-    if (due_ == size_ && !crc_due_) return no("it names no checksum");
+    check_ = due_ == size_ && crc_due_;
     return {};
   }
 
   Result<> take(ByteView bytes) {
     if (bytes.size() > due_ - came_) return too_much();
     came_ += bytes.size();
-    if (due_ == size_) crc_ = codec::crc32c(bytes, crc_);
+    if (check_) crc_ = codec::crc32c(bytes, crc_);
     return sink_(bytes);
   }
 
@@ -169,7 +172,7 @@ class GcsStore::Reading {
           Error{Code::kUnreachable, fmt::format("{}: {} of {} bytes came", what_, came_, due_)}.with_retry(
               Retry::kTransient));
     // Not to be tried again: the bytes are with the caller already.
-    if (due_ == size_ && crc_ != *crc_due_)
+    if (check_ && crc_ != *crc_due_)
       return fail(Code::kDamaged, fmt::format("{}: what came does not match its checksum", what_),
                   "read it again; if this stays, the object is damaged");
     return size_;
@@ -186,6 +189,7 @@ class GcsStore::Reading {
   const std::string what_;
   const Sink& sink_;
   uint64_t size_ = 0, due_ = 0, came_ = 0;
+  bool check_ = false;  // all of it comes, and its checksum is known
   uint32_t crc_ = 0;
   std::optional<uint32_t> crc_due_;
 };

@@ -46,7 +46,7 @@ Result<> GcsStore::remove_key(const Context& ctx, const Key& key) {
   TRY_OK(ctx.check());
   TRY_OK(check_key(key));
   TRY_OK(check_writable("remove", key));
-  bool all_versions = api_.options().remove_versions;
+  bool all_versions = !api_.options().keep_versions;
   if (all_versions) {
     TRY_ASSIGN(const auto bucket, api_.bucket(ctx));
     all_versions = !bucket || bucket->versioning;  // where we may not know, look

@@ -22,14 +22,15 @@ constexpr std::array kSettings = {
     Setting{"kms_key", "NAME", "encrypt new objects by this Cloud KMS key: projects/…/cryptoKeys/NAME"},
     Setting{"retention", "unlocked|locked",
             "how objects under retention are held: so that some may still release them, or nobody"},
-    Setting{"remove_versions", "true|false",
-            "in a bucket with versioning, remove every version so that space is freed (default: true)"},
+    Setting{"keep_versions", "true|false",
+            "a removal only hides: the bucket's lifecycle rules remove the versions"},
     Setting{"user_project", "NAME", "the project to be billed, for buckets whose reader pays"},
     Setting{"as_of", "TIME", "read-only: what the bucket's versions say was there at this moment"},
     Setting{"endpoint", "URL", "another address of the service (default: https://storage.googleapis.com)"},
     Setting{"ca_file", "FILE", "certificates to trust instead of the system's"},
 };
 
+constexpr size_t kMostPrefix = 400;  // names have 1024 bytes at most
 constexpr std::array<std::string_view, 4> kClasses = {"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"};
 
 Result<> check_bucket(const std::string& name) {
@@ -40,6 +41,19 @@ Result<> check_bucket(const std::string& name) {
   if (good) return {};
   return fail(Code::kUsage, fmt::format("\"{}\" is no name of a bucket", printable(name)),
               "names of buckets are lower-case letters, digits, '-', '_' and '.'");
+}
+
+// Wider than a key: others may have named it.
+Result<std::string> prefix_from(const std::string& path) {
+  if (path.empty()) return std::string();
+  bool odd = path.size() > kMostPrefix || path.starts_with(".well-known/");
+  for (const std::string_view segment : split(path, '/')) {
+    odd = odd || segment.empty() || segment == "." || segment == ".." ||
+          std::any_of(segment.begin(), segment.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  }
+  if (!odd) return path + "/";
+  return fail(Code::kUsage,
+              fmt::format("\"{}\" is no prefix for objects", printable(path.substr(0, kMostPrefix))));
 }
 
 Result<std::string> endpoint_from(std::string text) {
@@ -64,10 +78,7 @@ Result<Options> GcsStore::read_options(const Place& place) {
   Options out;
   TRY_OK(check_bucket(place.authority));
   out.bucket = place.authority;
-  if (!place.path.empty()) {
-    TRY_OK(check_key(place.path));
-    out.prefix = place.path + "/";
-  }
+  TRY_ASSIGN(out.prefix, prefix_from(place.path));
   TRY_ASSIGN(out.endpoint, endpoint_from(set.text("endpoint", out.endpoint)));
   out.storage_class = set.text("storage_class");
   std::transform(out.storage_class.begin(), out.storage_class.end(), out.storage_class.begin(),
@@ -86,7 +97,7 @@ Result<Options> GcsStore::read_options(const Place& place) {
     return fail(Code::kUsage,
                 fmt::format("retention = \"{}\" is neither unlocked nor locked", printable(retention)));
   if (!retention.empty()) out.lock_retention = retention == "locked";
-  TRY_ASSIGN(out.remove_versions, set.flag("remove_versions", true));
+  TRY_ASSIGN(out.keep_versions, set.flag("keep_versions", false));
   out.user_project = set.text("user_project");
   if (const std::string as_of = set.text("as_of"); !as_of.empty()) {
     auto moment = parse_rfc3339(as_of);

@@ -22,7 +22,7 @@ class NoTokens : public gcs::TokenSource {
 
 TEST(GcsSettings, AreRead) {
   const auto all = options(
-      "gs://my-bucket/a/b/?storage_class=nearline&retention=locked&remove_versions=false&user_project=p"
+      "gs://my-bucket/a/b/?storage_class=nearline&retention=locked&keep_versions=true&user_project=p"
       "&kms_key=projects/p/locations/l/keyRings/r/cryptoKeys/k&endpoint=https://storage.example:8443/"
       "&as_of=2026-01-01T00:00:00Z&ca_file=/ca.pem");
   ASSERT_TRUE(all) << all.error().describe();
@@ -30,7 +30,7 @@ TEST(GcsSettings, AreRead) {
   EXPECT_EQ(all->prefix, "a/b/");
   EXPECT_EQ(all->storage_class, "NEARLINE");
   EXPECT_EQ(all->lock_retention, true);
-  EXPECT_FALSE(all->remove_versions);
+  EXPECT_TRUE(all->keep_versions);
   EXPECT_EQ(all->endpoint, "https://storage.example:8443");
   EXPECT_TRUE(all->as_of);
   const auto none = options("gs://my-bucket");
@@ -38,7 +38,7 @@ TEST(GcsSettings, AreRead) {
   EXPECT_EQ(none->prefix, "");
   EXPECT_EQ(none->endpoint, "https://storage.googleapis.com");
   EXPECT_FALSE(none->lock_retention);
-  EXPECT_TRUE(none->remove_versions);
+  EXPECT_FALSE(none->keep_versions);
 }
 
 TEST(GcsSettings, ThatCannotBe) {
@@ -70,7 +70,7 @@ TEST(GcsSettings, ThePolicyGrantsNoMoreThanIsUsed) {
       std::string::npos);
   EXPECT_NE(policy("gs://bucket?retention=locked").find("storage.objects.overrideUnlockedRetention"),
             std::string::npos);
-  EXPECT_EQ(policy("gs://bucket?as_of=2026-01-01T00:00:00Z").find("create"), std::string::npos);
+  EXPECT_EQ(policy("gs://bucket?as_of=2026-01-01T00:00:00Z").find("objects.create"), std::string::npos);
 }
 
 TEST(GcsSettings, SessionsLieWithWhomWeAsked) {

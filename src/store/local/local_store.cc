@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "store/local/walk.h"
+#include "store/folder/walk.h"
 
 namespace varve::store {
 namespace {
@@ -35,6 +35,35 @@ ObjectInfo info_from(const Key& key, const os::FileStatus& s) {
           .modified = Timestamp(std::chrono::microseconds(s.mtime_us)),
           .retain_until = {}};
 }
+
+class LocalReader : public folder::Reader {
+ public:
+  explicit LocalReader(const os::Path& root) : root_(root) {}
+
+  Result<> entries(const Context&, const std::string& place,
+                   const std::function<Result<>(folder::Entry&&)>& callback) override {
+    auto read = os::for_each_entry(root_ / place, [&](const os::Entry& e) {
+      return callback({.name = e.name, .is_directory = e.is_directory, .is_symlink = e.is_symlink});
+    });
+    // Absent, or no folder: removed since its parent was read, or never there.
+    if (read || read.error().code == Code::kNotFound) return {};
+    TRY_ASSIGN(const auto s, os::status(root_ / place));
+    return s && s->is_directory ? read : Result<>();
+  }
+  Result<std::optional<ObjectInfo>> file(const Context&, const Key& key) override {
+    TRY_ASSIGN(const auto s, os::status(root_ / key, false));
+    if (!s || !s->is_regular) return std::nullopt;
+    return info_from(key, *s);
+  }
+  Result<bool> is_symlink(const Context&, const std::string& place) override {
+    TRY_ASSIGN(const auto s, os::status(root_ / place, false));
+    return s && s->is_symlink;
+  }
+  std::string describe(const std::string& place) const override { return (root_ / place).native(); }
+
+ private:
+  const os::Path& root_;
+};
 
 }  // namespace
 
@@ -249,7 +278,8 @@ Result<uint64_t> LocalStore::get(const Context& ctx, const Key& key, Range range
 
 Result<ListPage> LocalStore::list(const Context& ctx, const std::string& prefix, const std::string& token,
                                   size_t most) {
-  return list_folder(ctx, root_, prefix, token, std::max<size_t>(most, 1));
+  LocalReader reader(root_);
+  return folder::list(ctx, reader, prefix, token, most);
 }
 
 Result<std::vector<RemoveResult>> LocalStore::remove(const Context& ctx, std::span<const Key> keys) {

@@ -1,18 +1,17 @@
-#include "store/local/walk.h"
+#include "store/folder/walk.h"
 
 #include <algorithm>
 #include <fmt/format.h>
 
 #include "base/text.h"
 
-namespace varve::store {
+namespace varve::store::folder {
 namespace {
 
 class Walk {
  public:
-  Walk(const Context& ctx, const os::Path& root, const std::string& prefix, const std::string& token,
-       size_t most)
-      : ctx_(ctx), root_(root), prefix_(prefix), token_(token), most_(most) {}
+  Walk(const Context& ctx, Reader& reader, const std::string& prefix, const std::string& token, size_t most)
+      : ctx_(ctx), reader_(reader), prefix_(prefix), token_(token), most_(std::max<size_t>(most, 1)) {}
 
   Result<ListPage> run() {
     // Straight to the folder that the prefix names; where it cannot be a key's, nothing is there.
@@ -34,26 +33,34 @@ class Walk {
 
   // Entries of a folder stand as their keys do; a folder as its own text with the '/', because that is what
   // the keys in it are compared by: "a-b" < "a.b" < "a/b" although "a" < "a-b".
+  struct Found {
+    std::string name;  // from the root on; ends with '/' when it is a folder
+    std::optional<uint64_t> size;
+    Timestamp modified;
+    bool operator<(const Found& o) const { return name < o.name; }
+  };
+
+  // at: "" or "packs/0b/".
   Result<> folder(const std::string& at) {
     std::string after;
     for (bool more = true; more && !full();) {
       TRY_OK(ctx_.check());
-      TRY_ASSIGN(std::vector<std::string> entries, smallest(at, after, more));
-      for (const std::string& entry : entries) {
-        TRY_OK(entry.back() == '/' ? folder(entry) : file(entry));
+      TRY_ASSIGN(std::vector<Found> found, smallest(at, after, more));
+      for (Found& f : found) {
+        after = f.name;
+        TRY_OK(f.name.back() == '/' ? folder(f.name) : file(std::move(f)));
         if (full()) return {};
       }
-      if (!entries.empty()) after = std::move(entries.back());
     }
     return {};
   }
 
   // The first entries after `after` that may matter, in order; more: whether some were left out.
-  Result<std::vector<std::string>> smallest(const std::string& at, const std::string& after, bool& more) {
+  Result<std::vector<Found>> smallest(const std::string& at, const std::string& after, bool& more) {
     const size_t bound = std::max<size_t>(most_ + 1, 1024);
-    std::vector<std::string> heap;
+    std::vector<Found> heap;
     more = false;
-    auto read = os::for_each_entry(root_ / at, [&](const os::Entry& entry) -> Result<> {
+    auto take = [&](Entry&& entry) -> Result<> {
       if (!check_key(entry.name) || (at.empty() && entry.name == "lost+found")) return {};
       std::string full = at + entry.name;
       if (full.size() > 512) return {};
@@ -62,20 +69,15 @@ class Walk {
       if (full <= after || !matters(full, entry.is_directory)) return {};
       if (heap.size() == bound) {
         more = true;
-        if (full >= heap.front()) return {};
+        if (full >= heap.front().name) return {};
         std::pop_heap(heap.begin(), heap.end());
-        heap.back() = std::move(full);
-      } else {
-        heap.push_back(std::move(full));
+        heap.pop_back();
       }
+      heap.push_back({std::move(full), entry.size, entry.modified});
       std::push_heap(heap.begin(), heap.end());
       return {};
-    });
-    // Absent, or no folder: removed since its parent was read, or never there.
-    if (!read && read.error().code != Code::kNotFound) {
-      TRY_ASSIGN(const auto s, os::status(root_ / at));
-      if (s && s->is_directory) return fail(std::move(read).error());
-    }
+    };
+    TRY_OK(reader_.entries(ctx_, at.substr(0, at.empty() ? 0 : at.size() - 1), take));
     std::sort_heap(heap.begin(), heap.end());
     return heap;
   }
@@ -86,31 +88,34 @@ class Walk {
     return may_match && (full > token_ || token_.starts_with(full));
   }
 
-  Result<> file(const std::string& key) {
-    TRY_ASSIGN(const auto s, os::status(root_ / key, false));
-    if (!s || !s->is_regular) return {};
-    page_.objects.push_back({.key = key,
-                             .size = s->size,
-                             .modified = Timestamp(std::chrono::microseconds(s->mtime_us)),
-                             .retain_until = {}});
+  Result<> file(Found&& found) {
+    if (found.size) {
+      page_.objects.push_back({.key = std::move(found.name),
+                               .size = *found.size,
+                               .modified = found.modified,
+                               .retain_until = {}});
+      return {};
+    }
+    TRY_ASSIGN(auto info, reader_.file(ctx_, found.name));
+    if (info) page_.objects.push_back(std::move(*info));
     return {};
   }
 
   Result<> refuse_links(const std::string& start) const {
     for (size_t slash = start.find('/'); slash != start.npos; slash = start.find('/', slash + 1)) {
-      TRY_ASSIGN(const auto s, os::status(root_ / start.substr(0, slash), false));
-      if (s && s->is_symlink) return link_in_the_way(start.substr(0, slash));
+      TRY_ASSIGN(const bool is_link, reader_.is_symlink(ctx_, start.substr(0, slash)));
+      if (is_link) return link_in_the_way(start.substr(0, slash));
     }
     return {};
   }
 
-  Result<> link_in_the_way(const std::string& name) const {
-    return fail(Code::kDenied, fmt::format("{} is a symbolic link", printable((root_ / name).native())),
+  Result<> link_in_the_way(const std::string& place) const {
+    return fail(Code::kDenied, fmt::format("{} is a symbolic link", printable(reader_.describe(place))),
                 "links inside a repository are not followed: remove it, or put the folder itself there");
   }
 
   const Context& ctx_;
-  const os::Path& root_;
+  Reader& reader_;
   const std::string& prefix_;
   const std::string& token_;
   const size_t most_;
@@ -119,9 +124,9 @@ class Walk {
 
 }  // namespace
 
-Result<ListPage> list_folder(const Context& ctx, const os::Path& root, const std::string& prefix,
-                             const std::string& token, size_t most) {
-  return Walk(ctx, root, prefix, token, most).run();
+Result<ListPage> list(const Context& ctx, Reader& reader, const std::string& prefix, const std::string& token,
+                      size_t most) {
+  return Walk(ctx, reader, prefix, token, most).run();
 }
 
-}  // namespace varve::store
+}  // namespace varve::store::folder
