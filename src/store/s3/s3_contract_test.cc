@@ -1,5 +1,5 @@
-// The contract, held by S3 as a real server speaks it (tests/services/s3.py): a plain bucket, one with
-// versions, and one with Object Lock.
+// The contract, held by S3 as a real server speaks it (tests/services/s3.py): a plain bucket, with and
+// without TLS and decorators, and one with versions and Object Lock.
 #include "contract/store_contract.h"
 #include "store/open.h"
 #include "store/s3/testing_places.h"
@@ -41,7 +41,6 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(ContractCase{"plain", at("VARVE_TEST_S3", bare), kPlain},
                       ContractCase{"tls", at("VARVE_TEST_S3_TLS", bare), kPlain},
                       ContractCase{"plain_stack", at("VARVE_TEST_S3", stacked), kPlain},
-                      ContractCase{"versioned", at("VARVE_TEST_S3_VERSIONED", bare), kVersions},
                       ContractCase{"locked", at("VARVE_TEST_S3_LOCKED", bare, kLocks), kVersions}),
     contract_name);
 
