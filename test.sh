@@ -118,12 +118,10 @@ main() {
     call "short integration tests" 600 run_ctest build -L short
   fi
   if [[ $mode == --release || $mode == --full ]]; then
-    call "integration tests" 1800 run_ctest build -L integration -LE short -E mutilation
-    call "stores, beside real servers" 2400 run_ctest build -L services -R "store_s3|store_azure|store_gcs|weather"
+    call "integration tests" 1800 run_ctest build -L integration -LE short
+    call "stores, beside real servers" 2400 run_ctest build -L services
   fi
   if [[ $mode == --full ]]; then
-    call "mutilations" 1200 run_ctest build -R "integration/mutilation"
-    call "SFTP, beside a real server" 1200 run_ctest build -L services -R "store_sftp"
     call "proofs on every kind of store" 3600 run_ctest build -L proofs
     call "build (address, undefined behaviour)" 1800 build_preset asan build-asan
     call "unit tests (address, undefined behaviour)" 900 run_ctest build-asan -L unit

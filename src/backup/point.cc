@@ -164,9 +164,11 @@ class TargetFinder {
   const SourceState& state_;
 };
 
+enum class Of { kBackups, kBackupsAndLogs };
+
 // The newest state must not be mistaken: what is lost or cannot be read may be newer than `newest`, up to
 // which everything is known.
-Result<> refuse_lost(const SourceState& state, Timestamp newest) {
+Result<> refuse_lost(const SourceState& state, Timestamp newest, Of of) {
   // A backup that cannot be read tells its time by its id, to the second.
   const std::string time = repo::id_time(newest);
   const auto newer = [&](std::string_view id) { return id.substr(0, time.size()) > time; };
@@ -186,7 +188,7 @@ Result<> refuse_lost(const SourceState& state, Timestamp newest) {
     const auto bases = bases_of(state, log.epoch);
     if (bases.empty() && newer(log.epoch))
       return refuse(fmt::format("the base of the log {} is missing", log.epoch), nullptr);
-    if (!bases.empty() && log.lost_end && log.covered_until >= newest)
+    if (of == Of::kBackupsAndLogs && !bases.empty() && log.lost_end && log.covered_until >= newest)
       return refuse(fmt::format("the log has lost what came after txn:{}", log.last_txn), nullptr);
   }
   return {};
@@ -203,9 +205,15 @@ Result<Target> find_latest(const TargetFinder& finder, const SourceState& state)
     if (!newest || m.moment >= newest->moment) newest = &m;
   }
   const bool by_log = log && (anchor_of(*newest) || newest->moment <= log->to);
-  TRY_OK(refuse_lost(state, by_log ? log->to : newest->moment));
+  TRY_OK(refuse_lost(state, by_log ? log->to : newest->moment, Of::kBackupsAndLogs));
   if (by_log) return finder.at_txn(*finder.epoch(log->epoch), log->last_txn, log->to, nullptr);
   return finder.of_backup(*newest);
+}
+
+tl::unexpected<Error> refuse_unreadable(const repo::UnreadableManifest& bad) {
+  Error error = bad.error;
+  if (error.hint.empty()) error.hint = "`varve verify` tells what is damaged and what is still restorable";
+  return fail(std::move(error));
 }
 
 }  // namespace
@@ -217,7 +225,7 @@ Result<Target> find_target(const repo::Repository& repo, const Context& ctx, con
   const repo::Manifest* forced = nullptr;
   if (backup) {
     for (const auto& bad : state.backups.unreadable) {
-      if (repo::last_segment(bad.key) == *backup) return fail(bad.error);
+      if (repo::last_segment(bad.key) == *backup) return refuse_unreadable(bad);
     }
     std::vector<std::string> ids;
     for (const repo::Manifest& m : state.backups.manifests) {
@@ -231,7 +239,7 @@ Result<Target> find_target(const repo::Repository& repo, const Context& ctx, con
     }
   }
   if (state.backups.manifests.empty()) {
-    if (!state.backups.unreadable.empty()) return fail(state.backups.unreadable.front().error);
+    if (!state.backups.unreadable.empty()) return refuse_unreadable(state.backups.unreadable.front());
     return fail(Code::kNotFound, fmt::format("there is no backup of {}", state.source),
                 "`varve list` shows what there is");
   }
@@ -242,7 +250,7 @@ Result<Target> find_target(const repo::Repository& repo, const Context& ctx, con
       if (forced) return finder.of_backup(*forced);
       if (point.kind == Point::Kind::kEnd) {
         const repo::Manifest& last = state.backups.manifests.back();
-        TRY_OK(refuse_lost(state, last.moment));
+        TRY_OK(refuse_lost(state, last.moment, Of::kBackups));  // a backup stands without its log
         return finder.of_backup(last);
       }
       return find_latest(finder, state);

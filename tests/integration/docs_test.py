@@ -19,6 +19,9 @@ from varve_harness import TIMEOUT, VarveTest, main, varve_binary
 ROOT = Path(os.environ.get("VARVE_SOURCE", Path(__file__).resolve().parents[2]))
 BEGIN = re.compile(r"<!-- reference: .*? -->\n")
 END = "<!-- end of reference -->"
+# A command that runs until somebody stops it is stopped, and must end well.
+ENDLESS = re.compile(r"(?m)^(varve log follow (?!.*(?:--once|&)).*)$")
+STOPPED = r"timeout --preserve-status -s TERM 3 \1"
 
 
 def shell_blocks(text):
@@ -54,7 +57,7 @@ class DocsTest(VarveTest):
         (tools / "varve").symlink_to(self.binary)
         script = "set -euo pipefail\n"
         for line, block in blocks:
-            script += f"echo '### {name}:{line}' >&2\n{block}\n"
+            script += f"echo '### {name}:{line}' >&2\n{ENDLESS.sub(STOPPED, block)}\n"
         env = {k: v for k, v in self.env.items() if not k.startswith("VARVE_")}
         env["PATH"] = f"{tools}:{env['PATH']}"
         run = subprocess.run(["bash", "-c", script], cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True,

@@ -216,7 +216,8 @@ TEST_F(SshAgentLogin, AServerThatHasHadEnoughOfOurKeys) {
   }
   add(sshd_.user_key());
   const std::string said = open(settings_);
-  EXPECT_NE(said.find("hung up"), std::string::npos) << said;
+  // Whether the last refusal or the end of the connection is seen first is up to the network.
+  EXPECT_TRUE(said.find("hung up") != said.npos || said.find("does not let us in") != said.npos) << said;
   EXPECT_NE(said.find("identity_file"), std::string::npos) << said;
 }
 
