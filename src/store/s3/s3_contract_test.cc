@@ -36,13 +36,13 @@ constexpr Deviations kVersions = {.object_beside_folder = true,
                                   .retention_unit = std::chrono::milliseconds(1),
                                   .race_rounds = 5};
 
-INSTANTIATE_TEST_SUITE_P(
-    S3, StoreContract,
-    ::testing::Values(ContractCase{"plain", at("VARVE_TEST_S3", bare), kPlain},
-                      ContractCase{"tls", at("VARVE_TEST_S3_TLS", bare), kPlain},
-                      ContractCase{"plain_stack", at("VARVE_TEST_S3", stacked), kPlain},
-                      ContractCase{"locked", at("VARVE_TEST_S3_LOCKED", bare, kLocks), kVersions}),
-    contract_name);
+INSTANTIATE_TEST_SUITE_P(S3, StoreContract,
+                         ::testing::Values(ContractCase{"plain", at("VARVE_TEST_S3", bare), kPlain},
+                                           ContractCase{"tls", at("VARVE_TEST_S3_TLS", bare), kPlain},
+                                           ContractCase{"plain_stack", at("VARVE_TEST_S3", stacked), kPlain},
+                                           ContractCase{"locked", at("VARVE_TEST_S3_LOCKED", bare, kLocks),
+                                                        kVersions}),
+                         contract_name);
 
 }  // namespace
 }  // namespace varve::store
