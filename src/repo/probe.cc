@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "crypto/crypto.h"
+#include "repo/ids.h"
 
 namespace varve::repo {
 namespace {
@@ -59,6 +60,21 @@ Result<bool> probe_create_only(const Context& ctx, store::Store& store) {
     return fail(Error(honoured.error())
                     .with_context("while probing whether the store keeps objects from being replaced"));
   return honoured;
+}
+
+std::vector<Ability> probe_abilities(const Context& ctx, store::Store& store, std::optional<Timestamp> lock) {
+  const store::Key key = fmt::format("{}{}", kProbePrefix, to_hex(crypto::random_array<16>()));
+  std::vector<Ability> out;
+  out.push_back({"put", store::put_bytes(store, ctx, key, as_bytes("a probe"))});
+  // What was not put is not there; then it is enough that the store says just that.
+  auto got = store::get_bytes(store, ctx, key, 64);
+  const bool answered = got || got.error().code == Code::kNotFound;
+  out.push_back({"get", answered ? Result<>{} : fail(std::move(got).error())});
+  auto listed = store.list(ctx, std::string(kProbePrefix), "", 1);
+  out.push_back({"list", listed ? Result<>{} : fail(std::move(listed).error())});
+  out.push_back({"remove", store::remove_one(store, ctx, key)});
+  if (lock) out.push_back({"lock", store.extend_retention(ctx, std::string(kConfigKey), *lock)});
+  return out;
 }
 
 }  // namespace varve::repo

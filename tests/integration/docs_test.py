@@ -21,7 +21,7 @@ BEGIN = re.compile(r"<!-- reference: .*? -->\n")
 END = "<!-- end of reference -->"
 # A command that runs until somebody stops it is stopped, and must end well.
 ENDLESS = re.compile(r"(?m)^(varve log follow (?!.*(?:--once|&)).*)$")
-STOPPED = r"timeout --preserve-status -s TERM 3 \1"
+STOPPED = r"timeout --foreground --preserve-status -s TERM 3 \1"
 
 
 def shell_blocks(text):

@@ -61,6 +61,24 @@ void check_repository(Session& session, const repo::Repository& repo, Findings& 
   if (!keys) findings.error("repository", keys.error());
 }
 
+// Each thing that the store does not let us do, and what has to be granted for it.
+void check_abilities(Session& session, const std::string& source, Findings& findings) {
+  const auto place = session.place(source);
+  const auto store = place ? session.open_store(*place, false, false) : fail(place.error());
+  if (!store) return;  // opening the repository tells why
+  std::optional<Timestamp> lock;
+  if (const auto retain = Session::retain(*place)) lock = now() + *retain;
+  for (const repo::Ability& ability : repo::probe_abilities(session.ctx(), **store, lock)) {
+    if (ability.tried || ability.tried.error().code != Code::kDenied) continue;
+    const std::string policy = (*store)->policy();
+    findings.add("store",
+                 {Severity::kError,
+                  fmt::format("it does not let us {}: {}", ability.what, ability.tried.error().describe()),
+                  policy.empty() ? ability.tried.error().hint : "grant at least:\n" + policy},
+                 Code::kDenied);
+  }
+}
+
 void check_follower(Session& session, const repo::Repository& repo, const std::string& source,
                     Findings& findings) {
   const auto lease = repo::current_lease(repo, session.ctx(), source);
@@ -143,7 +161,12 @@ std::string text_of(const Findings& findings, const Style& style) {
     out += fmt::format("{}  {}: {}\n",
                        p.severity == Severity::kNote && !p.mend.empty() ? style.dim("note   ") : mark,
                        printable(about), printable(p.what));
-    if (!p.mend.empty()) out += fmt::format("         {}\n", style.dim("mend: ") + printable(p.mend));
+    std::string_view before = "mend: ";
+    for (const std::string_view line : split(p.mend, '\n')) {
+      if (!line.empty())
+        out += fmt::format("         {}{}\n", style.dim(std::string(before)), printable(line));
+      before = "";
+    }
   }
   return out;
 }
@@ -151,6 +174,7 @@ std::string text_of(const Findings& findings, const Style& style) {
 Result<int> run(Session& session, const std::string& text) {
   TRY_ASSIGN(const plan::Configuration* config, session.configuration());
   Findings findings;
+  check_abilities(session, text, findings);
   auto repo = session.open(text, Session::Access::kWrite);
   std::vector<std::string> stored;
   if (!repo) {

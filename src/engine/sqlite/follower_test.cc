@@ -254,6 +254,24 @@ TEST_F(FollowerTest, AnEmptyFileGrows) {
   EXPECT_EQ(replica_.txn(), 1u);
 }
 
+// Nobody commits any more, and a checkpoint brings into the file what was in the WAL before the follower
+// came.
+TEST_F(FollowerTest, ACheckpointOfWhatWasThereBeforeIsNoDoubt) {
+  Program app(at("c.db"));
+  app.exec("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); PRAGMA wal_checkpoint");
+  for (int i = 0; i < 5; ++i) app.exec(fmt::format("CREATE TABLE t{}(x)", i));
+  follow("c.db");
+  std::this_thread::sleep_for(20ms);
+  app.exec("PRAGMA wal_checkpoint");
+  for (int i = 0; i < 10; ++i) {
+    const auto found = follower_->poll(kCtx, 60ms);
+    ASSERT_TRUE(found) << found.error().describe();
+    ASSERT_FALSE(found->base_needed) << found->reason;
+  }
+  app.exec("INSERT INTO t VALUES(1)");
+  expect_same("c.db");
+}
+
 TEST_F(FollowerTest, WhatIsReplacedOverwrittenOrDeletedIsDoubted) {
   Program app(at("a.db"));
   app.exec("PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint; INSERT INTO t VALUES(1)");

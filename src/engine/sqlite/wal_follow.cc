@@ -94,6 +94,16 @@ Result<> WalFollower::start(const Context&, const Snapshot& state) {
     TRY_OK(state.read(uint64_t{page - 1} * page_size_, buffer));
     return ByteView(buffer);
   });
+  // A checkpoint may bring any first page of the WAL into the file before the next commit is read, and each
+  // has to be known by then. What is doubtful about the WAL the looks will say.
+  if (position_.frame == 0) return {};
+  TRY_ASSIGN(const WalIndex index, held_->wal_index());
+  bool not_yet = false;
+  TRY_ASSIGN(const auto doubt, open_wal(index, &not_yet));
+  if (doubt) {
+    wal_.reset();
+    frames_.clear();
+  }
   return {};
 }
 
