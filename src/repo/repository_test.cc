@@ -263,5 +263,29 @@ TEST(RepositoryTest, PageIdentitiesAreTheRepositorysOwn) {
   EXPECT_NE(a.repo->page_hasher()(page), b.repo->page_hasher()(page));
 }
 
+TEST(Abilities, EachThatIsDeniedIsNamed) {
+  auto mem = std::make_shared<store::MemStore>();
+  auto faulty = std::make_shared<store::FaultStore>(mem);
+  const auto denied = [&] {
+    std::string out;
+    for (const Ability& a : probe_abilities({}, *faulty, now() + std::chrono::hours(1)))
+      if (!a.tried) out += std::string(out.empty() ? "" : " ") + a.what;
+    return out;
+  };
+  ASSERT_TRUE(store::put_bytes(*mem, {}, "varve.json", as_bytes("{}")));
+  EXPECT_EQ(denied(), "");
+  EXPECT_TRUE(mem->list({}, "probe/", "", 10)->objects.empty());
+  const std::pair<store::CallKind, const char*> kinds[] = {{store::CallKind::kPut, "put"},
+                                                           {store::CallKind::kGet, "get"},
+                                                           {store::CallKind::kList, "list"},
+                                                           {store::CallKind::kRemove, "remove"},
+                                                           {store::CallKind::kExtend, "lock"}};
+  for (const auto& [kind, name] : kinds) {
+    faulty->set_policy(store::only(kind, store::fault_at(1, {.what = store::Fault::What::kFail,
+                                                             .error = Error{Code::kDenied, "forbidden"}})));
+    EXPECT_EQ(denied(), name);
+  }
+}
+
 }  // namespace
 }  // namespace varve::repo
