@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # A tour in less than a minute: a database is backed up, followed, damaged, and brought back to the second before.
 #   ./demo.sh            installs and builds what is missing first (some minutes the first time)
+#   ./demo.sh s3         the same with the backups in a bucket, on a server that is fetched and started for it;
+#                        also: azure, gcs, sftp
 # Everything happens in a temporary folder that is removed at the end. DEMO_PAUSE=0 goes through without pausing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -8,7 +10,14 @@ source tools/common.sh
 
 case ${1:-sqlite} in
   sqlite) ;;
-  *) die "there is no demo of $1" "./demo.sh shows SQLite" ;;
+  s3 | azure | gcs | sftp)
+    variable=VARVE_TEST_${1^^}
+    if [[ -z ${!variable:-} ]]; then
+      install_packages "for the demo" python3 openssl openssh-server openssh-client libisal2
+      exec python3 tests/services/with.py "$1" -- "$PWD/demo.sh" "$1"
+    fi
+    ;;
+  *) die "there is no demo of $1" "./demo.sh shows SQLite into a folder; ./demo.sh s3, azure, gcs or sftp into a store" ;;
 esac
 
 install_packages "for the demo" sqlite3
@@ -16,6 +25,12 @@ install_packages "for the demo" sqlite3
 PATH="$PWD/build:$PATH"
 
 folder=$(mktemp -d)
+repository=file://$folder/backups
+if [[ -n ${variable:-} ]]; then
+  # Below the address that with.py gives, before its settings.
+  repository=${!variable%%\?*}/shop
+  if [[ ${!variable} == *\?* ]]; then repository+="?${!variable#*\?}"; fi
+fi
 follower=
 end() {
   if [[ -n $follower ]]; then
@@ -27,7 +42,7 @@ end() {
 trap end EXIT
 cd "$folder"
 unset VARVE_CONFIG
-export VARVE_REPO="file://$folder/backups" VARVE_PASSPHRASE="a passphrase that only you know"
+export VARVE_REPO="$repository" VARVE_PASSPHRASE="a passphrase that only you know"
 
 if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
   bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' off=$'\e[0m'
@@ -73,7 +88,6 @@ chapter "3. Following: from here on every commit is kept, within a second"
 printf '%s$ varve log follow sqlite:shop.db &%s\n' "$green" "$off"
 varve log follow sqlite:shop.db >follow.log 2>&1 &
 follower=$!
-eventually test -d backups/sources
 eventually bash -c 'varve list --json | grep -q "\"id\""'
 for i in $(seq 40); do
   sqlite3 shop.db "INSERT INTO orders(customer, amount_cents, note) VALUES ($i, $i * 100, 'sold while followed, $i')"
