@@ -27,9 +27,4 @@ struct BackupOptions {
 Result<repo::Manifest> run_backup(repo::RepositoryPtr repo, const Context& ctx, const Source& source,
                                   const BackupOptions& options, Progress& progress);
 
-// The same from a capture that is already open (a follower's base). `epoch`: the log this base begins.
-Result<repo::Manifest> store_capture(repo::RepositoryPtr repo, const Context& ctx, const Source& source,
-                                     engine::Capture& capture, const std::string& epoch,
-                                     const BackupOptions& options, Progress& progress);
-
 }  // namespace varve::backup

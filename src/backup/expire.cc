@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "backup/log_replay.h"
+#include "backup/log_state.h"
 #include "repo/hold.h"
 
 // In which order things go. At whatever removal we are cut off, every window that load_source() then shows

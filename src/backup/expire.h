@@ -1,7 +1,7 @@
 // Retention carried out: which backups and log pieces go.
 #pragma once
 
-#include "backup/point.h"
+#include "backup/log_state.h"
 #include "plan/retention.h"
 
 namespace varve::backup {

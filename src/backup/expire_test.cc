@@ -41,7 +41,7 @@ void expect_all_recoverable(const repo::RepositoryPtr& repo, const TestSource& s
   }
   for (const Window& w : state->windows) {
     if (w.epoch.empty()) continue;
-    for (uint64_t txn : {w.first_txn, (w.first_txn + w.last_txn) / 2, w.last_txn}) {
+    for (uint64_t txn : {w.first, (w.first + w.last) / 2, w.last}) {
       auto back = source.restore(repo, *state, txn);
       ASSERT_TRUE(back) << when << ": txn " << txn << ": " << back.error().describe();
       EXPECT_TRUE(*back == source.states().at(txn)) << when << ": txn " << txn;

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "backup/point.h"
+#include "backup/log_state.h"
 #include "engine/engine.h"
 
 namespace varve::backup {
@@ -15,7 +15,7 @@ struct HistoryQuery {
 // Ascending by time. Kinds beside those of the changes: "commit" (one that changed no table that is known),
 // "base" (the log begins anew here: single commits before it are unknown) and "gap" (commits from this
 // position on are missing).
-Result<> for_each_event(const repo::Repository& repo, const Context& ctx, const SourceState& state,
+Result<> for_each_event(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                         const HistoryQuery& query,
                         const std::function<Result<>(const engine::Event&)>& callback);
 

@@ -1,49 +1,34 @@
 #include "backup/point.h"
 
-#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
 
-#include "backup/log_replay.h"
 #include "base/text.h"
 
 namespace varve::backup {
-
-namespace sqlite = engine::sqlite;
-
 namespace {
 
 constexpr auto kPointHint =
-    "latest, end, a time with a zone (2026-11-23T14:32:05Z), \"5 minutes ago\", txn:42 or before:42";
+    "latest, end, a time with a zone (2026-11-23T14:32:05Z), \"5 minutes ago\"; of SQLite also txn:42 and "
+    "before:42, of "
+    "PostgreSQL lsn:0/3000028, xid:731402, before:731402 and name:RESTORE-POINT";
 
-Result<uint64_t> parse_txn(std::string_view digits, const std::string& whole) {
+Result<uint64_t> parse_number(std::string_view digits, const std::string& whole, int base = 10) {
   uint64_t n = 0;
-  const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
+  const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), n, base);
   if (failed != std::errc() || end != digits.data() + digits.size() || digits.empty())
-    return fail(Code::kUsage, fmt::format("{}: is no transaction number", whole), kPointHint);
+    return fail(Code::kUsage, fmt::format("{}: has no number where one must be", whole), kPointHint);
   return n;
 }
 
-// A fraction of a second beyond what is covered is what a person means by "now".
-constexpr auto kSlack = std::chrono::seconds(1);
-
-std::string describe(Timestamp t) {
-  return to_rfc3339(t);
-}
-
-// The nearest recoverable moments on both sides, as a person can type them.
-std::string nearest_hint(const SourceState& state, Timestamp asked) {
-  std::optional<Timestamp> before, after;
-  for (const Window& w : state.windows) {
-    if (w.to <= asked && (!before || w.to > *before)) before = w.to;
-    if (w.from >= asked && (!after || w.from < *after)) after = w.from;
-  }
-  std::string out =
-      before && after ? "the nearest recoverable moments are" : "the nearest recoverable moment is";
-  if (before) out += " " + describe(*before);
-  if (before && after) out += " and";
-  if (after) out += " " + describe(*after);
-  return before || after ? out + "; `varve list` shows all" : "nothing of this source can be recovered yet";
+Result<uint64_t> parse_lsn(std::string_view text, const std::string& whole) {
+  const size_t slash = text.find('/');
+  if (slash == std::string_view::npos || slash > 8 || text.size() - slash - 1 > 8)
+    return fail(Code::kUsage, fmt::format("{}: is no position of the WAL", whole),
+                "written as in lsn:0/3000028");
+  TRY_ASSIGN(const uint64_t high, parse_number(text.substr(0, slash), whole, 16));
+  TRY_ASSIGN(const uint64_t low, parse_number(text.substr(slash + 1), whole, 16));
+  return high << 32 | low;
 }
 
 }  // namespace
@@ -56,244 +41,35 @@ Result<Point> parse_point(const std::string& text, Timestamp reference) {
     p.kind = Point::Kind::kEnd;
     return p;
   }
-  if (text.starts_with("txn:") || text.starts_with("before:")) {
-    const size_t colon = text.find(':');
-    p.kind = text.starts_with("txn:") ? Point::Kind::kTxn : Point::Kind::kBeforeTxn;
-    TRY_ASSIGN(p.txn, parse_txn(std::string_view(text).substr(colon + 1), text));
+  const size_t colon = text.find(':');
+  const std::string kind = text.substr(0, colon),
+                    rest = colon == std::string::npos ? "" : text.substr(colon + 1);
+  if (kind == "txn" || kind == "before" || kind == "xid") {
+    p.kind = kind == "txn" ? Point::Kind::kTxn : kind == "xid" ? Point::Kind::kXid : Point::Kind::kBefore;
+    TRY_ASSIGN(p.number, parse_number(rest, text));
     return p;
   }
-  for (const char* other : {"lsn:", "xid:", "gtid:", "name:"}) {
-    if (text.starts_with(other))
-      return fail(Code::kUsage, fmt::format("{}: SQLite has no such point", text), kPointHint);
+  if (kind == "lsn") {
+    p.kind = Point::Kind::kLsn;
+    TRY_ASSIGN(p.number, parse_lsn(rest, text));
+    return p;
   }
+  if (kind == "name") {
+    if (rest.empty() || rest.size() > 63)
+      return fail(Code::kUsage, fmt::format("{}: a restore point has a name of 1 to 63 bytes", text),
+                  kPointHint);
+    p.kind = Point::Kind::kName;
+    p.text = rest;
+    return p;
+  }
+  if (kind == "gtid")
+    return fail(Code::kUsage, fmt::format("{}: no engine of this version has such a point", text),
+                kPointHint);
   auto t = parse_moment(text, reference);
   if (!t) return fail(Code::kUsage, fmt::format("{}: is no moment that can be asked for", text), kPointHint);
   p.kind = Point::Kind::kTime;
   p.time = *t;
   return p;
-}
-
-namespace {
-
-// Chooses base and pieces for a state of one epoch.
-class TargetFinder {
- public:
-  TargetFinder(repo::RepositoryPtr repo, const Context& ctx, const SourceState& state)
-      : repo_(std::move(repo)), ctx_(ctx), state_(state) {}
-
-  Result<Target> of_backup(const repo::Manifest& m) const {
-    Target t;
-    t.base = m;
-    t.moment = m.moment;
-    t.position = m.stop_position;
-    return t;
-  }
-
-  // The newest base that is not later than txn; then the log up to it.
-  Result<Target> at_txn(const EpochLog& log, uint64_t txn, Timestamp at, const repo::Manifest* forced) const {
-    const repo::Manifest* base = forced;
-    if (!base) {
-      for (const auto* m : bases_of(state_, log.epoch)) {
-        if (*anchor_of(*m) <= txn) base = m;
-      }
-    }
-    if (!base || *anchor_of(*base) > txn) return not_recoverable(fmt::format("txn:{}", txn), at);
-    Target t;
-    t.base = *base;
-    const uint64_t from = *anchor_of(*base);
-    TRY_ASSIGN(t.pieces, path_through(log.pieces, from, txn));
-    t.until_txn = txn;
-    t.moment = base->moment;
-    t.position = fmt::format("txn:{}", txn);
-    if (!t.pieces.empty()) {
-      TRY_ASSIGN(OpenPiece last, open_piece(repo_, ctx_, t.pieces.back()));
-      for (const auto& c : last.set.commits) {
-        if (c.txn <= txn) t.moment = std::max(t.moment, c.time);
-      }
-    }
-    return t;
-  }
-
-  // The last commit that is not later than `time`.
-  Result<Target> at_time(const EpochLog& log, Timestamp time, const repo::Manifest* forced) const {
-    const repo::Manifest* base = forced;
-    for (const auto* m : bases_of(state_, log.epoch)) {
-      if (!forced && m->moment <= time) base = m;
-    }
-    if (!base || base->moment > time) return not_recoverable(describe(time), time);
-    const auto singles = commit_pieces(log);
-    TRY_ASSIGN(size_t i, first_piece_after(repo_, ctx_, singles, time));
-    uint64_t txn = *anchor_of(*base);
-    if (i > 0) txn = std::max(txn, singles[i - 1].last);
-    if (i < singles.size()) {
-      TRY_ASSIGN(OpenPiece piece, open_piece(repo_, ctx_, singles[i]));
-      // The first commit seen after `time` is in this piece; was it made after it?
-      for (const auto& gap : piece.set.unseen) {
-        if (gap.from + kSlack < time && time < gap.to) return not_seen(gap, txn);
-      }
-      for (const auto& c : piece.set.commits) {
-        if (c.time <= time && !piece.set.merged) txn = std::max(txn, c.txn);
-      }
-    }
-    return at_txn(log, std::min(txn, log.last_txn), time, base);
-  }
-
-  tl::unexpected<Error> not_seen(const sqlite::Stretch& gap, uint64_t before) const {
-    return fail(
-        Code::kIncomplete,
-        fmt::format("{}: what was committed between {} and {} was found afterwards, and when each commit was "
-                    "made is not known",
-                    state_.source, describe(gap.from), describe(gap.to)),
-        fmt::format("choose one of these two moments, or a transaction after txn:{} by its number", before));
-  }
-  tl::unexpected<Error> not_recoverable(const std::string& what, Timestamp near) const {
-    return fail(Code::kIncomplete, fmt::format("{}: {} cannot be recovered", state_.source, what),
-                nearest_hint(state_, near));
-  }
-
-  const EpochLog* epoch(const std::string& name) const {
-    for (const EpochLog& e : state_.epochs) {
-      if (e.epoch == name) return &e;
-    }
-    return nullptr;
-  }
-
- private:
-  const repo::RepositoryPtr repo_;
-  const Context& ctx_;
-  const SourceState& state_;
-};
-
-enum class Of { kBackups, kBackupsAndLogs };
-
-// The newest state must not be mistaken: what is lost or cannot be read may be newer than `newest`, up to
-// which everything is known.
-Result<> refuse_lost(const SourceState& state, Timestamp newest, Of of) {
-  // A backup that cannot be read tells its time by its id, to the second.
-  const std::string time = repo::id_time(newest);
-  const auto newer = [&](std::string_view id) { return id.substr(0, time.size()) > time; };
-  const auto refuse = [&](const std::string& what, const Error* cause) {
-    Error e{
-        Code::kDamaged, fmt::format("{}: {}; it may be newer than what can be restored", state.source, what),
-        fmt::format("to take what there is, name its moment: --to {}; `varve verify` tells what is damaged",
-                    describe(newest))};
-    if (cause) e.cause = std::make_shared<const Error>(*cause);
-    return fail(std::move(e));
-  };
-  for (const auto& bad : state.backups.unreadable) {
-    const auto id = repo::last_segment(bad.key);
-    if (newer(id)) return refuse(fmt::format("backup {} cannot be read", id), &bad.error);
-  }
-  for (const EpochLog& log : state.epochs) {
-    const auto bases = bases_of(state, log.epoch);
-    if (bases.empty() && newer(log.epoch))
-      return refuse(fmt::format("the base of the log {} is missing", log.epoch), nullptr);
-    if (of == Of::kBackupsAndLogs && !bases.empty() && log.lost_end && log.covered_until >= newest)
-      return refuse(fmt::format("the log has lost what came after txn:{}", log.last_txn), nullptr);
-  }
-  return {};
-}
-
-// What is newest: the end of the newest log, or a backup that stands in none and is newer still.
-Result<Target> find_latest(const TargetFinder& finder, const SourceState& state) {
-  const Window* log = nullptr;
-  for (const Window& w : state.windows) {
-    if (!w.epoch.empty() && (!log || w.to >= log->to)) log = &w;
-  }
-  const repo::Manifest* newest = nullptr;
-  for (const repo::Manifest& m : state.backups.manifests) {
-    if (!newest || m.moment >= newest->moment) newest = &m;
-  }
-  const bool by_log = log && (anchor_of(*newest) || newest->moment <= log->to);
-  TRY_OK(refuse_lost(state, by_log ? log->to : newest->moment, Of::kBackupsAndLogs));
-  if (by_log) return finder.at_txn(*finder.epoch(log->epoch), log->last_txn, log->to, nullptr);
-  return finder.of_backup(*newest);
-}
-
-tl::unexpected<Error> refuse_unreadable(const repo::UnreadableManifest& bad) {
-  Error error = bad.error;
-  if (error.hint.empty()) error.hint = "`varve verify` tells what is damaged and what is still restorable";
-  return fail(std::move(error));
-}
-
-}  // namespace
-
-Result<Target> find_target(const repo::Repository& repo, const Context& ctx, const SourceState& state,
-                           const Point& point, const std::optional<std::string>& backup) {
-  const repo::RepositoryPtr shared(repo::RepositoryPtr(), const_cast<repo::Repository*>(&repo));
-  const TargetFinder finder(shared, ctx, state);
-  const repo::Manifest* forced = nullptr;
-  if (backup) {
-    for (const auto& bad : state.backups.unreadable) {
-      if (repo::last_segment(bad.key) == *backup) return refuse_unreadable(bad);
-    }
-    std::vector<std::string> ids;
-    for (const repo::Manifest& m : state.backups.manifests) {
-      ids.push_back(m.id);
-      if (m.id == *backup) forced = &m;
-    }
-    if (!forced) {
-      const auto near = nearest(*backup, ids);
-      return fail(Code::kNotFound, fmt::format("{} has no backup {}", state.source, *backup),
-                  near.empty() ? "`varve list` shows them" : fmt::format("did you mean {}?", near.front()));
-    }
-  }
-  if (state.backups.manifests.empty()) {
-    if (!state.backups.unreadable.empty()) return refuse_unreadable(state.backups.unreadable.front());
-    return fail(Code::kNotFound, fmt::format("there is no backup of {}", state.source),
-                "`varve list` shows what there is");
-  }
-
-  switch (point.kind) {
-    case Point::Kind::kEnd:
-    case Point::Kind::kLatest:
-      if (forced) return finder.of_backup(*forced);
-      if (point.kind == Point::Kind::kEnd) {
-        const repo::Manifest& last = state.backups.manifests.back();
-        TRY_OK(refuse_lost(state, last.moment, Of::kBackups));  // a backup stands without its log
-        return finder.of_backup(last);
-      }
-      return find_latest(finder, state);
-    case Point::Kind::kTime: {
-      const Window* best = nullptr;
-      for (const Window& w : state.windows) {
-        if (w.from <= point.time && point.time <= w.to + (w.epoch.empty() ? Seconds(0) : kSlack) &&
-            (!forced || w.epoch == forced->epoch))
-          best = &w;
-      }
-      if (!best) return finder.not_recoverable(describe(point.time), point.time);
-      if (!best->epoch.empty()) return finder.at_time(*finder.epoch(best->epoch), point.time, forced);
-      for (const repo::Manifest& m : state.backups.manifests) {
-        if (m.moment == best->from && !anchor_of(m)) return finder.of_backup(m);
-      }
-      return finder.not_recoverable(describe(point.time), point.time);
-    }
-    case Point::Kind::kTxn:
-    case Point::Kind::kBeforeTxn: {
-      if (point.kind == Point::Kind::kBeforeTxn && point.txn == 0)
-        return fail(Code::kUsage, "before:0: there is nothing before the first transaction");
-      const uint64_t txn = point.kind == Point::Kind::kTxn ? point.txn : point.txn - 1;
-      const Window* best = nullptr;
-      for (const Window& w : state.windows) {
-        if (!w.epoch.empty() && w.first_txn <= txn && txn <= w.last_txn &&
-            (!forced || w.epoch == forced->epoch))
-          best = &w;
-      }
-      if (best) return finder.at_txn(*finder.epoch(best->epoch), txn, best->from, forced);
-      std::string have;
-      const Window* told = nullptr;
-      for (const Window& w : state.windows) {
-        const bool again = told && told->epoch == w.epoch && told->first_txn == w.first_txn;
-        if (!w.epoch.empty() && !again)
-          have += fmt::format("{}txn:{} to txn:{}", have.empty() ? "" : ", ", w.first_txn, w.last_txn);
-        told = &w;
-      }
-      return fail(Code::kIncomplete, fmt::format("{}: txn:{} cannot be recovered", state.source, txn),
-                  have.empty() ? "no log was followed; `varve log follow` makes every commit recoverable"
-                               : "recoverable are " + have);
-    }
-  }
-  return fail(Code::kInternal, "an unknown kind of point");
 }
 
 }  // namespace varve::backup

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "backup/log_state.h"
 #include "backup/point.h"
 #include "base/progress.h"
 
@@ -18,6 +19,19 @@ struct RestoreOptions {
   std::vector<std::string> databases;  // of a source with several: only these
   unsigned workers = 0;
 };
+
+// What a restore would use.
+struct RestorePreview {
+  repo::Manifest base;
+  Timestamp moment = {};  // of the state that would be restored
+  std::string position;   // "txn:42", or the backup's stop position
+  uint64_t pieces = 0, log_bytes = 0;
+};
+// kNotFound: no such source or backup. kIncomplete: the point cannot be recovered, and the hint names the
+// nearest moments that can. `backup`: use this one as the base (then `end` is its own state).
+Result<RestorePreview> preview_restore(repo::RepositoryPtr repo, const Context& ctx,
+                                       const std::string& source, const Point& point,
+                                       const std::optional<std::string>& backup);
 
 struct RestoreReport {
   std::string source, backup, target, point;  // point: the position restored, "txn:42"

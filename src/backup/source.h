@@ -16,11 +16,12 @@ struct Source {
   std::string engine;   // "sqlite"
 };
 
-// From an address: checks the scheme, makes paths absolute, and derives the name for the repository: the
-// file's stem and eight hexadecimal digits of the absolute address ("app-3f9a1c04"). kUsage for an unknown
-// engine.
+// From an address: checks the scheme, makes paths absolute, and derives the name for the repository (as
+// named_source() does). kUsage for an unknown engine.
 Result<Source> source_from_address(const std::string& address);
 bool is_address(const std::string& text);  // has an engine's scheme
+// With a name from `stem` and eight hexadecimal digits of the address: "app-3f9a1c04".
+Source named_source(std::string_view engine, std::string_view stem, const std::string& address);
 
 // Findings before any backup: engine's probe.
 Result<std::vector<engine::Problem>> probe(const Context& ctx, const Source& source);

@@ -8,7 +8,8 @@
 #include <map>
 #include <random>
 
-#include "backup/log_replay.h"
+#include "backup/sqlite/log_replay.h"
+#include "backup/sqlite/target.h"
 #include "repo/backup_writer.h"
 #include "repo/repository_for_test.h"
 
@@ -98,7 +99,7 @@ class TestSource {
   std::string merge(size_t count) {
     repo::LogWriter log(repo_, next_writer());
     const std::vector<PieceName> last(pieces_.end() - static_cast<ptrdiff_t>(count), pieces_.end());
-    auto merged = merge_pieces(repo_, {}, last, log, 1 << 20);
+    auto merged = sqlite::merge_pieces(repo_, {}, last, log, 1 << 20);
     EXPECT_TRUE(merged && *merged);
     return repo::log_piece_key(name_, epoch_, last.front().first, last.back().last);
   }
@@ -118,14 +119,15 @@ class TestSource {
   }
   // As of a transaction, as a restore does it.
   Result<Databases> restore(const repo::RepositoryPtr& repo, const SourceState& state, uint64_t txn) const {
-    TRY_ASSIGN(const Target t, find_target(*repo, {}, state, {Point::Kind::kTxn, {}, txn, ""}, {}));
+    TRY_ASSIGN(const sqlite::Target t,
+               sqlite::find_target(repo, {}, state, {Point::Kind::kTxn, {}, txn, ""}, {}));
     TRY_ASSIGN(Databases out, read(repo, t.base));
-    ReplaySink sink;
+    sqlite::ReplaySink sink;
     sink.page = [&](const std::string& database, uint32_t page, ByteView bytes) -> Result<> {
       out[database][page - 1] = to_buffer(bytes);
       return {};
     };
-    TRY_OK(replay(repo, {}, t.pieces, *anchor_of(t.base), *t.until_txn, sink));
+    TRY_OK(sqlite::replay(repo, {}, t.pieces, *anchor_of(t.base), *t.until_txn, sink));
     return out;
   }
 

@@ -5,6 +5,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "backup/engines.h"
 #include "backup/verify_backup.h"
 #include "backup/verify_log.h"
 #include "backup/verify_objects.h"
@@ -88,7 +89,10 @@ class Verifier {
     backup.source = m.source;
     backup.id = m.id;
     backup.epoch = m.epoch;
-    backup.anchor = anchor_of(m);
+    if (const auto place = place_of(m)) {
+      backup.anchor = place->after;
+      backup.first_state = place->first_state;
+    }
     for (const repo::PackInfo& p : m.packs) {
       const auto [at, added] = packs_.try_emplace(p.id, p);
       if (added || (at->second.size == p.size && at->second.checksum == p.checksum)) continue;

@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "backup/point.h"
+#include "backup/log_state.h"
 #include "base/progress.h"
 
 namespace varve::backup {

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "backup/engines.h"
 #include "backup/verify_pack.h"
 
 namespace varve::backup {
 namespace {
 
-// A set of transaction numbers, as stretches.
+// A set of positions, as stretches.
 class Stretches {
  public:
   void add(uint64_t first, uint64_t last) {
@@ -51,8 +52,24 @@ class Stretches {
   std::map<uint64_t, uint64_t> stretches_;  // first → last, apart by more than one
 };
 
-std::string range_text(uint64_t first, uint64_t last) {
-  return first == last ? fmt::format("txn:{}", first) : fmt::format("txn:{} to txn:{}", first, last);
+std::string position_text(const Engine* engine, uint64_t number) {
+  return engine ? engine->position(number) : std::to_string(number);
+}
+
+std::string range_text(const Engine* engine, uint64_t first, uint64_t last) {
+  const std::string from = position_text(engine, first);
+  return first == last ? from : fmt::format("{} to {}", from, position_text(engine, last));
+}
+
+// "txn:3-9"
+std::string stretch_text(const Engine* engine, uint64_t first, uint64_t last) {
+  const std::string to = position_text(engine, last);
+  return fmt::format("{}-{}", position_text(engine, first), to.substr(to.find(':') + 1));
+}
+
+// The pieces of which each position stands by itself.
+std::vector<PieceName> single_pieces(const Engine* engine, const EpochLog& log) {
+  return engine && !engine->folds() ? log.pieces : commit_pieces(log);
 }
 
 EpochLog names_of(const CheckedEpoch& epoch) {
@@ -66,19 +83,21 @@ struct EpochSpan {
 };
 
 EpochSpan span_of(const CheckedEpoch& epoch, const std::vector<CheckedBackup*>& bases) {
-  EpochSpan span{*bases.front()->anchor, std::max(epoch.marked, *bases.back()->anchor)};
+  EpochSpan span{*bases.front()->anchor, epoch.marked};
+  for (const CheckedBackup* b : bases) span.to = std::max(span.to, b->first_state);
   for (const CheckedPiece& p : epoch.pieces) span.to = std::max(span.to, p.name.last);
   return span;
 }
 
 // Commits of which nobody has the single pieces.
-std::vector<std::pair<uint64_t, uint64_t>> missing_commits(const CheckedEpoch& epoch, const EpochSpan& span) {
+std::vector<std::pair<uint64_t, uint64_t>> missing_commits(const Engine* engine, const CheckedEpoch& epoch,
+                                                           const EpochSpan& span) {
   std::set<std::string> merged;
   for (const CheckedPiece& p : epoch.pieces) {
     if (p.merged) merged.insert(p.name.key);
   }
   Stretches there;
-  for (const PieceName& p : commit_pieces(names_of(epoch))) {
+  for (const PieceName& p : single_pieces(engine, names_of(epoch))) {
     if (!merged.contains(p.key)) there.add(p.first, p.last);
   }
   return there.holes(span.from + 1, span.to);
@@ -157,7 +176,7 @@ std::vector<CheckedPiece*> LogChecker::pieces() {
       return a.name.first != b.name.first ? a.name.first < b.name.first : a.name.last > b.name.last;
     });
     std::set<std::string> single;
-    for (const PieceName& p : commit_pieces(names_of(epoch))) single.insert(p.key);
+    for (const PieceName& p : single_pieces(engine_of_epoch(name), names_of(epoch))) single.insert(p.key);
     for (CheckedPiece& p : epoch.pieces) {
       p.folds = !single.contains(p.name.key);
       out.push_back(&p);
@@ -166,21 +185,23 @@ std::vector<CheckedPiece*> LogChecker::pieces() {
   return out;
 }
 
+// Whether what describes it fits; true: it folds others.
+Result<bool> LogChecker::check_content(const Context& ctx, const PieceName& piece) const {
+  const std::string_view folder = std::string_view(piece.key).substr(0, piece.key.rfind('/'));
+  const Engine* engine = engine_of_epoch(repo::last_segment(folder));
+  if (!engine) return fail(Code::kDamaged, piece.key + ": is of no engine that this version knows");
+  return engine->check_piece(repo_, ctx, piece);
+}
+
 Result<> LogChecker::check_piece(const Context& ctx, CheckedPiece& piece, bool decode, Progress& progress) {
   TRY_ASSIGN(PackState state, check_pack(*repo_, ctx, piece.name.key, piece.name.size, {}, decode, progress));
+  const auto merged = check_content(ctx, piece.name);
+  piece.merged = merged.value_or(false);
+  if (!state.damage && merged) return {};
   if (!state.damage) {
-    auto open = open_piece(repo_, ctx, piece.name);
-    if (open) {
-      piece.merged = open->set.merged;
-      return {};
-    }
-    TRY_ASSIGN(state.damage, damage_of(*repo_, ctx, piece.name.key, open.error()));
-    state.lost = true;
-  } else if (auto open = open_piece(repo_, ctx, piece.name)) {
-    piece.merged = open->set.merged;
-  } else {
-    state.lost = true;
+    TRY_ASSIGN(state.damage, damage_of(*repo_, ctx, piece.name.key, merged.error()));
   }
+  state.lost = state.lost || !merged;
   piece.usable = !state.lost && state.bad.empty();
   TRY_ASSIGN(const bool there, store::exists(repo_->store(), ctx, piece.name.key));
   piece.vanished = !there;
@@ -222,15 +243,16 @@ Result<bool> LogChecker::drop_vanished(std::vector<CheckedBackup*>& bases) {
 
 Result<> LogChecker::check_epoch(const std::string& name, CheckedEpoch& epoch,
                                  std::vector<CheckedBackup*> bases, VerifyReport& report) {
+  const Engine* const engine = engine_of_epoch(name);
   EpochSpan span = span_of(epoch, bases);
-  auto missing = missing_commits(epoch, span);
+  auto missing = missing_commits(engine, epoch, span);
   auto lost = unreachable(epoch, span, bases);
   if (!missing.empty() || !lost.empty()) {
     TRY_ASSIGN(const bool all_there, drop_vanished(bases));
     if (bases.empty()) return {};
     if (!all_there) {
       span = span_of(epoch, bases);
-      missing = missing_commits(epoch, span);
+      missing = missing_commits(engine, epoch, span);
       lost = unreachable(epoch, span, bases);
     }
   }
@@ -241,9 +263,10 @@ Result<> LogChecker::check_epoch(const std::string& name, CheckedEpoch& epoch,
   };
   std::vector<Cause> causes;
   for (const auto& [first, last] : missing) {
-    const auto id = findings_.add(repo::log_piece_key(source_, name, first, last),
-                                  {"gap", fmt::format("{} {} missing from the log", range_text(first, last),
-                                                      first == last ? "is" : "are")});
+    const auto id =
+        findings_.add(repo::log_piece_key(source_, name, first, last),
+                      {"gap", fmt::format("{} {} missing from the log", range_text(engine, first, last),
+                                          first == last ? "is" : "are")});
     causes.push_back({id, first, last});
   }
   for (const CheckedPiece& p : epoch.pieces) {
@@ -259,7 +282,7 @@ Result<> LogChecker::check_epoch(const std::string& name, CheckedEpoch& epoch,
   for (const auto& [first, last] : lost) {
     for (const Cause& c : causes) {
       if (c.first <= last && c.last >= first)
-        findings_.affect(c.problem, fmt::format("{}/txn:{}-{}", source_, first, last));
+        findings_.affect(c.problem, fmt::format("{}/{}", source_, stretch_text(engine, first, last)));
     }
   }
   return {};
@@ -272,7 +295,8 @@ Result<> LogChecker::tell_baseless(const std::string& name, const CheckedEpoch& 
   if (left.objects.empty()) return {};  // expired meanwhile, base and all
   uint64_t last = 0;
   for (const CheckedPiece& p : epoch.pieces) last = std::max(last, p.name.last);
-  const std::string stretch = fmt::format("{}/txn:{}-{}", source_, epoch.pieces.front().name.first, last);
+  const std::string stretch = fmt::format(
+      "{}/{}", source_, stretch_text(engine_of_epoch(name), epoch.pieces.front().name.first, last));
   for (Findings::Id id : unreadable) findings_.affect(id, stretch);
   if (!unreadable.empty()) return {};
   const auto id = findings_.add(

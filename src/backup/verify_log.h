@@ -1,8 +1,8 @@
-// A source's log: every piece whole, and no transaction missing between a base and the log's end. Part of
+// A source's log: every piece whole, and nothing missing between a base and the log's end. Part of
 // verify.
 #pragma once
 
-#include "backup/log_replay.h"
+#include "backup/log_state.h"
 #include "backup/verify_findings.h"
 
 namespace varve::backup {
@@ -10,7 +10,8 @@ namespace varve::backup {
 // One backup of a verification.
 struct CheckedBackup {
   std::string source, id, epoch;
-  std::optional<uint64_t> anchor;  // its place in the epoch's log
+  std::optional<uint64_t> anchor;  // its place in the epoch's log, and …
+  uint64_t first_state = 0;        // … up to where it needs that log itself
   bool unreadable = false;         // its manifest
   bool vanished = false;           // expired while we looked
   std::set<Findings::Id> problems;
@@ -51,6 +52,7 @@ class LogChecker {
                           VerifyReport& report);
 
  private:
+  Result<bool> check_content(const Context& ctx, const PieceName& piece) const;
   Result<> read_mark(const std::string& key, const std::vector<std::string>& all);
   Result<> check_epoch(const std::string& name, CheckedEpoch& epoch, std::vector<CheckedBackup*> bases,
                        VerifyReport& report);

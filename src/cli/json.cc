@@ -55,8 +55,12 @@ Json backup(const repo::Manifest& m) {
 }
 
 Json window(const backup::Window& w) {
-  return {{"from", to_rfc3339(w.from)}, {"to", to_rfc3339(w.to)}, {"epoch", text_or_null(w.epoch)},
-          {"first_txn", w.first_txn},   {"last_txn", w.last_txn}, {"live", w.live}};
+  const auto position = [&](uint64_t number) {
+    return w.epoch.empty() ? Json(nullptr) : Json(backup::position_text(w.epoch, number));
+  };
+  return {{"from", to_rfc3339(w.from)},        {"to", to_rfc3339(w.to)},
+          {"epoch", text_or_null(w.epoch)},    {"first_position", position(w.first)},
+          {"last_position", position(w.last)}, {"live", w.live}};
 }
 
 Json source(const backup::SourceState& s) {

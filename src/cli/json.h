@@ -8,7 +8,7 @@
 
 #include "backup/expire.h"
 #include "backup/follow.h"
-#include "backup/point.h"
+#include "backup/log_state.h"
 #include "backup/restore.h"
 #include "backup/verify.h"
 #include "cli/report.h"

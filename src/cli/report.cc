@@ -75,7 +75,8 @@ SourceStatus assess(const backup::SourceState& state, const std::vector<repo::Au
   for (const auto& u : state.backups.unreadable) out.problems.push_back("unreadable " + unreadable_text(u));
   for (const auto& e : state.epochs)
     if (e.gap)
-      out.problems.push_back(fmt::format("the log from {} has a gap after txn:{}", e.epoch, e.gap_after));
+      out.problems.push_back(fmt::format("the log from {} has a gap after {}", e.epoch,
+                                         backup::position_text(e.epoch, e.gap_after)));
   const backup::Window* newest = nullptr;
   for (const auto& w : state.windows) {
     if (!newest || w.to >= newest->to) newest = &w;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "backup/point.h"
+#include "backup/log_state.h"
 #include "base/time.h"
 #include "engine/engine.h"
 #include "repo/events.h"

@@ -12,9 +12,9 @@ namespace {
 
 using Align = Table::Align;
 
-// Only a transaction's number says something to a person, and can be asked for again.
+// Only a position in the log says something to a person, and can be asked for again.
 std::string state_of(Timestamp moment, const std::string& position, Timestamp reference) {
-  const bool known = position.starts_with("txn:");
+  const bool known = position.starts_with("txn:") || position.starts_with("lsn:");
   return fmt::format("as of {}{}", when(moment, reference),
                      known ? fmt::format(" ({})", printable(position)) : "");
 }
@@ -155,8 +155,8 @@ std::string source_text(const backup::SourceState& state, Timestamp reference, c
   if (!windows.empty()) out += "  any moment can be recovered from\n" + windows;
   for (const auto& e : state.epochs)
     if (e.gap)
-      out += fmt::format("  {} in the log of {} after txn:{}\n", style.red("gap"), printable(e.epoch),
-                         e.gap_after);
+      out += fmt::format("  {} in the log of {} after {}\n", style.red("gap"), printable(e.epoch),
+                         backup::position_text(e.epoch, e.gap_after));
   return out;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "backup/point.h"
+#include "backup/log_state.h"
 #include "backup/restore.h"
 #include "backup/verify.h"
 #include "cli/output.h"

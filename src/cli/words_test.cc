@@ -109,15 +109,15 @@ TEST_F(WordsTest, ADamagedSourceSaysSo) {
   state.source = "app\x1b[31m";
   state.backups.unreadable = {{"sources/app/backups/x", Error{Code::kDamaged, "it does not authenticate"}}};
   backup::EpochLog log;
-  log.epoch = "e";
-  log.last_txn = 9;
+  log.epoch = "20261123-143205-log-3f9a";
+  log.last = 9;
   log.gap = true;
   log.gap_after = 7;
   state.epochs.push_back(log);
   const std::string text = source_text(state, kNow, Style{});
   EXPECT_THAT(text, HasSubstr("no readable backup"));
   EXPECT_THAT(text, HasSubstr("unreadable sources/app/backups/x: it does not authenticate"));
-  EXPECT_THAT(text, HasSubstr("gap in the log of e after txn:7"));
+  EXPECT_THAT(text, HasSubstr("gap in the log of 20261123-143205-log-3f9a after txn:7"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
@@ -180,7 +180,7 @@ TEST(StatusTest, EstimatesFromTheLastRestore) {
   backup::EpochLog log;
   log.epoch = "b";
   log.pieces = {{"k1", 1, 1, 70}, {"k2", 2, 4, 400}, {"k3", 2, 2, 100}, {"k4", 3, 3, 100}};
-  log.last_txn = 4;
+  log.last = 4;
   log.covered_until = kNow;
   state.epochs.push_back(log);
   const std::vector<repo::AuditEvent> events = {

@@ -102,9 +102,27 @@ Result<> BackupWriter::FileWriter::page(ByteView bytes) {
   return next_ % per == 0 || next_ == attributes_.pages() ? end_segment() : Result<>{};
 }
 
+// Whether the parent has the same `pages` pages, as one part, and no more.
+bool BackupWriter::FileWriter::same_part(uint64_t part, uint64_t pages) const {
+  if (!before_ || part >= before_->segments.size()) return false;
+  const uint32_t per = backup_.options_.segment_pages;
+  const uint64_t last = part * per + pages - 1;
+  return pages_in_segment(before_->attributes, per, part) == pages &&
+         before_->attributes.page_bytes(last) == attributes_.page_bytes(last);
+}
+
 Result<> BackupWriter::FileWriter::unchanged(uint64_t count) {
   const uint32_t per = backup_.options_.segment_pages;
-  for (; count > 0; --count) {
+  while (count > 0) {
+    // A whole part: its map need not even be read.
+    const uint64_t part = std::min<uint64_t>(per, attributes_.pages() - std::min(next_, attributes_.pages()));
+    if (next_ % per == 0 && part > 0 && count >= part && same_part(next_ / per, part)) {
+      segments_.push_back(before_->segments[next_ / per]);
+      next_ += part;
+      count -= part;
+      continue;
+    }
+    --count;
     if (next_ >= parent_pages_ || next_ >= attributes_.pages() ||
         before_->attributes.page_bytes(next_) != attributes_.page_bytes(next_))
       return fail(Code::kInternal, "a page called unchanged is not in the parent");

@@ -46,6 +46,7 @@ class BackupWriter {
     friend class BackupWriter;
     FileWriter(BackupWriter& backup, FileAttributes attributes)
         : backup_(backup), attributes_(std::move(attributes)) {}
+    bool same_part(uint64_t part, uint64_t pages) const;
     Result<> begin_segment();
     Result<> end_segment();
     Result<> flush();

@@ -106,11 +106,12 @@ void check_stored(Session& session, const repo::Repository& repo, const std::str
                          "varve verify tells what is still restorable"});
   for (const auto& e : state->epochs) {
     if (e.gap)
-      findings.add(
-          source,
-          {Severity::kError, fmt::format("the log from {} has a gap after txn:{}", e.epoch, e.gap_after),
-           "take a new backup: varve backup " + shell_words({source})},
-          Code::kIncomplete);
+      findings.add(source,
+                   {Severity::kError,
+                    fmt::format("the log from {} has a gap after {}", e.epoch,
+                                backup::position_text(e.epoch, e.gap_after)),
+                    "take a new backup: varve backup " + shell_words({source})},
+                   Code::kIncomplete);
   }
   const SourceStatus status = assess(*state, {});
   if (!status.recoverable_to) {

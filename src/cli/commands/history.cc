@@ -48,7 +48,7 @@ Result<int> run(Session& session, const Options& o) {
   std::optional<engine::Event> last_loss;
   if (out.json()) out.raw(json_history_begin());
   const auto done =
-      backup::for_each_event(*repo, session.ctx(), state, query, [&](const engine::Event& event) -> Result<> {
+      backup::for_each_event(repo, session.ctx(), state, query, [&](const engine::Event& event) -> Result<> {
         if (out.json())
           out.raw((events > 0 ? ",\n" : "\n") + json_event(event));
         else if (events == 0)

@@ -65,20 +65,19 @@ Result<Chosen> choose(Session& session, const Options& o) {
 }
 
 Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) {
-  TRY_ASSIGN(const auto state, backup::load_source(*chosen.repo, session.ctx(), chosen.source));
-  TRY_ASSIGN(const auto target,
-             backup::find_target(*chosen.repo, session.ctx(), state, chosen.point, chosen.backup));
+  TRY_ASSIGN(const auto found,
+             backup::preview_restore(chosen.repo, session.ctx(), chosen.source, chosen.point, chosen.backup));
   RestorePlan plan;
   plan.source = chosen.source;
-  plan.backup = target.base.id;
-  plan.type = target.base.type;
+  plan.backup = found.base.id;
+  plan.type = found.base.type;
   plan.target = o.target.empty() ? o.into : o.target;
-  plan.point = target.position;
-  plan.moment = target.moment;
-  plan.files = target.base.files;
-  plan.bytes = target.base.size;
-  plan.pieces = target.pieces.size();
-  for (const auto& p : target.pieces) plan.log_bytes += p.size;
+  plan.point = found.position;
+  plan.moment = found.moment;
+  plan.files = found.base.files;
+  plan.bytes = found.base.size;
+  plan.pieces = found.pieces;
+  plan.log_bytes = found.log_bytes;
   plan.tables = o.tables;
   session.out().object(json_restore(plan));
   session.out().line(fmt::format("would restore {} as of {} ({})", printable(plan.source),

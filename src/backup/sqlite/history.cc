@@ -1,15 +1,12 @@
-#include "backup/history.h"
-
 #include <algorithm>
 #include <fmt/format.h>
 #include <set>
 
-#include "backup/log_replay.h"
+#include "backup/sqlite/log_replay.h"
+#include "backup/sqlite/work.h"
 #include "base/text.h"
 
-namespace varve::backup {
-
-namespace sqlite = engine::sqlite;
+namespace varve::backup::sqlite {
 
 namespace {
 
@@ -19,10 +16,9 @@ std::string txn_position(uint64_t txn) {
 
 class Teller {
  public:
-  Teller(const repo::Repository& repo, const Context& ctx, const SourceState& state,
-         const HistoryQuery& query, const std::function<Result<>(const engine::Event&)>& callback)
-      // Pieces are opened through a pointer that shares nothing: the caller keeps the repository alive.
-      : repo_(repo::RepositoryPtr(), const_cast<repo::Repository*>(&repo)),
+  Teller(repo::RepositoryPtr repo, const Context& ctx, const SourceState& state, const HistoryQuery& query,
+         const std::function<Result<>(const engine::Event&)>& callback)
+      : repo_(std::move(repo)),
         ctx_(ctx),
         state_(state),
         query_(query),
@@ -30,7 +26,7 @@ class Teller {
         table_(to_lower(query.table)) {
     std::set<std::string> databases;
     for (const repo::Manifest& m : state.backups.manifests) {
-      auto data = sqlite::decode_capture_data(m.engine_data);
+      auto data = db::decode_capture_data(m.engine_data);
       if (!data) continue;
       for (const auto& database : data->databases) databases.insert(database.name);
     }
@@ -105,12 +101,12 @@ class Teller {
     return {};
   }
 
-  Result<> commits(const sqlite::PageSet& set) {
+  Result<> commits(const db::PageSet& set) {
     const bool several = several_ || set.databases.size() > 1;
-    for (const sqlite::Commit& c : set.commits) {
+    for (const db::Commit& c : set.commits) {
       engine::Event event{c.time, txn_position(c.txn), std::to_string(c.txn), "commit", "", {}};
       if (c.changes.empty() && table_.empty()) TRY_OK(emit(event));
-      for (const sqlite::TableChange& change : c.changes) {
+      for (const db::TableChange& change : c.changes) {
         const std::string full = set.databases[c.database].name + ":" + change.table;
         if (!table_.empty() && to_lower(change.table) != table_ && to_lower(full) != table_) continue;
         event.kind = change.kind;
@@ -140,10 +136,10 @@ class Teller {
 
 }  // namespace
 
-Result<> for_each_event(const repo::Repository& repo, const Context& ctx, const SourceState& state,
+Result<> for_each_event(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                         const HistoryQuery& query,
                         const std::function<Result<>(const engine::Event&)>& callback) {
   return Teller(repo, ctx, state, query, callback).tell();
 }
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

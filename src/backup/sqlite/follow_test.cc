@@ -1,16 +1,17 @@
 // Following a real database, seen from the repository.
-#include "backup/follow.h"
 
 #include <fmt/format.h>
 #include <thread>
 
-#include "backup/log_replay.h"
+#include "backup/sqlite/log_replay.h"
+#include "backup/sqlite/target.h"
+#include "backup/sqlite/work.h"
 #include "engine/sqlite/connection.h"
 #include "repo/lease.h"
 #include "repo/repository_for_test.h"
 #include "store/wrap/fault.h"
 
-namespace varve::backup {
+namespace varve::backup::sqlite {
 namespace {
 
 constexpr int kReadWriteCreate = 0x02 | 0x04;  // of sqlite3_open_v2
@@ -29,20 +30,18 @@ class FollowTest : public ::testing::Test {
   FollowStatus follow_once() {
     FollowOptions options;
     options.once = true;
-    auto status = follow(t_.repo, {}, source_, options, {});
+    auto status = sqlite::follow(t_.repo, {}, source_, options, {});
     EXPECT_TRUE(status) << status.error().describe();
     return status.value_or(FollowStatus{});
   }
   SourceState state() { return *load_source(*t_.repo, {}, source_.name); }
-  Result<Target> target(const Point& point) {
-    return find_target(*t_.repo, {}, state(), point, std::nullopt);
-  }
+  Result<Target> target(const Point& point) { return find_target(t_.repo, {}, state(), point, std::nullopt); }
 
   repo::TestRepository t_;
   os::TempDir folder_ = *os::TempDir::create("follow");
   Source source_{"app", "", "sqlite"};
-  engine::sqlite::Connection app_ =
-      *engine::sqlite::Connection::open((folder_.path() / "app.db").native(), kReadWriteCreate, "app.db");
+  db::Connection app_ =
+      *db::Connection::open((folder_.path() / "app.db").native(), kReadWriteCreate, "app.db");
 };
 
 // A follower whose lease ran out may be asleep, with commits in hand that it numbered as the next one would.
@@ -72,11 +71,11 @@ TEST_F(FollowTest, NoMomentIsToldOfWhichNobodyKnows) {
   const Timestamp after = seen.windows[1].from;
   EXPECT_GE(after - before, std::chrono::milliseconds(2400));
   const auto at = [](Timestamp t) { return Point{Point::Kind::kTime, t, 0, ""}; };
-  const uint64_t base = seen.windows[0].first_txn;
+  const uint64_t base = seen.windows[0].first;
   EXPECT_EQ(target(at(before))->until_txn, base);
   EXPECT_EQ(target(at(after))->until_txn, base + 1);
   EXPECT_EQ(target({Point::Kind::kTxn, {}, base + 1, ""})->until_txn, base + 1);
-  EXPECT_EQ(target({Point::Kind::kBeforeTxn, {}, base + 1, ""})->until_txn, base);
+  EXPECT_EQ(target({Point::Kind::kBefore, {}, base + 1, ""})->until_txn, base);
   const Timestamp between = before + std::chrono::milliseconds(1500);
   EXPECT_EQ(target(at(between)).error().code, Code::kIncomplete);
 
@@ -153,7 +152,7 @@ TEST_F(FollowTest, APieceWhoseAnswerWasLostIsNoOtherFollowers) {
   });
   FollowOptions options;
   options.once = true;
-  const auto status = follow(repo, {}, source_, options, {});
+  const auto status = sqlite::follow(repo, {}, source_, options, {});
   ASSERT_TRUE(status) << status.error().describe();
   EXPECT_TRUE(lost);
   EXPECT_EQ(status->commits, 1u);
@@ -171,4 +170,4 @@ TEST_F(FollowTest, MarksDoNotPileUp) {
 }
 
 }  // namespace
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

@@ -1,4 +1,4 @@
-#include "backup/log_replay.h"
+#include "backup/sqlite/log_replay.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -6,78 +6,21 @@
 
 #include "repo/lease.h"
 
-namespace varve::backup {
-
-namespace sqlite = engine::sqlite;
+namespace varve::backup::sqlite {
 
 Result<OpenPiece> open_piece(repo::RepositoryPtr repo, const Context& ctx, const PieceName& name) {
   TRY_ASSIGN(repo::LogPiece piece, repo::LogPiece::open(repo, ctx, name.key, name.size));
-  auto set = sqlite::decode(piece.head().engine_data);
+  auto set = db::decode(piece.head().engine_data);
   if (!set) return fail(Code::kDamaged, name.key + ": " + set.error().describe());
   const auto& head = piece.head();
   bool fits = set->first_txn == head.first && set->last_txn == head.last && set->merged == head.merged;
-  for (const sqlite::Commit& c : set->commits) {
-    for (const sqlite::PageWrite& w : c.writes)
+  for (const db::Commit& c : set->commits) {
+    for (const db::PageWrite& w : c.writes)
       fits =
           fits && w.slot < piece.slots() && piece.slot_size(w.slot) == set->databases[c.database].page_size;
   }
   if (!fits) return fail(Code::kDamaged, name.key + ": its pages do not fit its commits");
   return OpenPiece{std::move(piece), std::move(*set)};
-}
-
-std::vector<PieceName> commit_pieces(const EpochLog& log) {
-  // A merged piece stands beside the pieces it folds: whatever contains another is merged. Expiry may have
-  // taken those at its beginning, so where it begins tells nothing.
-  std::vector<PieceName> out;
-  uint64_t shortest = UINT64_MAX;  // the first end of any piece that begins here or later
-  for (auto p = log.pieces.rbegin(); p != log.pieces.rend(); ++p) {
-    if (p->last < shortest) out.push_back(*p);
-    shortest = std::min(shortest, p->last);
-  }
-  std::reverse(out.begin(), out.end());
-  return out;
-}
-
-Result<size_t> first_piece_after(repo::RepositoryPtr repo, const Context& ctx,
-                                 const std::vector<PieceName>& pieces, Timestamp time) {
-  size_t low = 0, high = pieces.size();
-  while (low < high) {
-    const size_t middle = (low + high) / 2;
-    TRY_ASSIGN(repo::LogPiece piece,
-               repo::LogPiece::open(repo, ctx, pieces[middle].key, pieces[middle].size));
-    if (piece.head().last_time > time) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return low;
-}
-
-Result<std::vector<PieceName>> path_through(const std::vector<PieceName>& pieces, uint64_t from,
-                                            uint64_t to) {
-  std::vector<PieceName> out;
-  while (from < to) {
-    const PieceName *whole = nullptr, *partial = nullptr;
-    for (const PieceName& p : pieces) {
-      if (p.first > from + 1) break;
-      if (p.last <= from) continue;
-      if (p.last <= to) {
-        if (!whole || p.last > whole->last) whole = &p;
-      } else if (!partial || p.last <= partial->last) {
-        // The shortest that reaches beyond, of those that end alike the one that begins last, is never a
-        // merged one where single commits are kept.
-        partial = &p;
-      }
-    }
-    const PieceName* next = whole ? whole : partial;
-    if (!next)
-      return fail(Code::kIncomplete, fmt::format("the log has a gap after txn:{}", from),
-                  "`varve list` shows the moments that can be recovered");
-    out.push_back(*next);
-    from = next->last;
-  }
-  return out;
 }
 
 Result<uint64_t> replay(repo::RepositoryPtr repo, const Context& ctx, const std::vector<PieceName>& pieces,
@@ -86,7 +29,7 @@ Result<uint64_t> replay(repo::RepositoryPtr repo, const Context& ctx, const std:
   for (size_t number = 0; number < pieces.size(); ++number) {
     TRY_OK(ctx.check());
     TRY_ASSIGN(OpenPiece open, open_piece(repo, ctx, pieces[number]));
-    const sqlite::PageSet& set = open.set;
+    const db::PageSet& set = open.set;
     if (set.merged && set.last_txn > until)
       return fail(Code::kIncomplete,
                   fmt::format("{}: the single commits up to txn:{} are gone", pieces[number].key, until),
@@ -94,9 +37,9 @@ Result<uint64_t> replay(repo::RepositoryPtr repo, const Context& ctx, const std:
     // The last version of each page wins; earlier ones need not be read.
     std::vector<std::map<uint32_t, uint32_t>> last(set.databases.size());
     std::vector<uint64_t> size(set.databases.size(), UINT64_MAX);
-    for (const sqlite::Commit& c : set.commits) {
+    for (const db::Commit& c : set.commits) {
       if (c.txn > until || (!set.merged && c.txn <= from)) continue;
-      for (const sqlite::PageWrite& w : c.writes) last[c.database][w.page] = w.slot;
+      for (const db::PageWrite& w : c.writes) last[c.database][w.page] = w.slot;
       size[c.database] = c.pages_after;
       ++commits;
     }
@@ -126,32 +69,16 @@ Result<uint64_t> replay(repo::RepositoryPtr repo, const Context& ctx, const std:
   return commits;
 }
 
-std::optional<uint64_t> anchor_of(const repo::Manifest& m) {
-  if (m.engine != "sqlite" || m.epoch.empty()) return std::nullopt;
-  auto data = sqlite::decode_capture_data(m.engine_data);
-  return data ? data->txn : std::nullopt;
-}
-
-std::vector<const repo::Manifest*> bases_of(const SourceState& state, const std::string& epoch) {
-  std::vector<const repo::Manifest*> out;
-  for (const repo::Manifest& m : state.backups.manifests) {
-    if (m.epoch == epoch && anchor_of(m)) out.push_back(&m);
-  }
-  std::sort(out.begin(), out.end(),
-            [](const auto* a, const auto* b) { return *anchor_of(*a) < *anchor_of(*b); });
-  return out;
-}
-
 namespace {
 
 constexpr auto kAnchorWait = std::chrono::seconds(5);
 
 // The txn whose state this is, if the log as stored shows it beyond doubt.
-std::optional<uint64_t> match(const sqlite::CaptureData& captured, const std::vector<OpenPiece>& newest_first,
-                              const sqlite::CaptureData& base, uint64_t base_txn) {
+std::optional<uint64_t> match(const db::CaptureData& captured, const std::vector<OpenPiece>& newest_first,
+                              const db::CaptureData& base, uint64_t base_txn) {
   uint64_t at = 0;               // every database's state is reached at `at` …
   uint64_t before = UINT64_MAX;  // … and left before `before`
-  for (const sqlite::CapturedDatabase& db : captured.databases) {
+  for (const db::CapturedDatabase& db : captured.databases) {
     if (!db.wal_mode || db.wal.frame == 0) return std::nullopt;
     std::optional<uint64_t> found;
     uint64_t next = UINT64_MAX;
@@ -166,7 +93,7 @@ std::optional<uint64_t> match(const sqlite::CaptureData& captured, const std::ve
       }
     }
     if (!found) {
-      for (const sqlite::CapturedDatabase& b : base.databases) {
+      for (const db::CapturedDatabase& b : base.databases) {
         if (b.name == db.name && b.wal == db.wal) found = base_txn;
       }
     }
@@ -185,7 +112,7 @@ Result<> anchor_to_log(repo::RepositoryPtr repo, const Context& ctx, repo::Manif
   if (!lease && lease.error().code == Code::kDamaged) return {};
   if (!lease) return fail(lease.error());
   if (!*lease || !repo::is_live(**lease, now())) return {};
-  TRY_ASSIGN(sqlite::CaptureData captured, sqlite::decode_capture_data(m.engine_data));
+  TRY_ASSIGN(db::CaptureData captured, db::decode_capture_data(m.engine_data));
   const auto give_up = SteadyClock::now() + kAnchorWait;
   do {
     TRY_ASSIGN(SourceState state, load_source(*repo, ctx, m.source));
@@ -196,7 +123,7 @@ Result<> anchor_to_log(repo::RepositoryPtr repo, const Context& ctx, repo::Manif
       if (b.epoch == log.epoch && anchor_of(b)) base = &b;
     }
     if (!base || log.gap) return {};
-    TRY_ASSIGN(sqlite::CaptureData base_data, sqlite::decode_capture_data(base->engine_data));
+    TRY_ASSIGN(db::CaptureData base_data, db::decode_capture_data(base->engine_data));
     const auto singles = commit_pieces(log);
     std::vector<OpenPiece> open;
     constexpr size_t kLookBack = 64;  // a backup of minutes behind a busy follower
@@ -208,7 +135,7 @@ Result<> anchor_to_log(repo::RepositoryPtr repo, const Context& ctx, repo::Manif
     }
     if (auto txn = match(captured, open, base_data, *base_data.txn)) {
       captured.txn = txn;
-      m.engine_data = sqlite::encode_capture_data(captured);
+      m.engine_data = db::encode_capture_data(captured);
       m.epoch = log.epoch;
       m.start_position = m.stop_position = fmt::format("txn:{}", *txn);
       return {};
@@ -225,20 +152,20 @@ Result<bool> merge_pieces(repo::RepositoryPtr repo, const Context& ctx, const st
     uint32_t slot;
   };
   std::map<std::string, std::map<uint32_t, Where>> latest;
-  std::map<std::string, sqlite::Commit> last;
+  std::map<std::string, db::Commit> last;
   std::map<std::string, uint32_t> page_sizes;
   std::vector<OpenPiece> open;
-  sqlite::PageSet merged;
+  db::PageSet merged;
   merged.merged = true;
   for (const PieceName& name : pieces) {
     TRY_ASSIGN(OpenPiece piece, open_piece(repo, ctx, name));
-    for (const sqlite::Commit& c : piece.set.commits) {
+    for (const db::Commit& c : piece.set.commits) {
       const auto& database = piece.set.databases[c.database];
       if (auto [at, added] = page_sizes.try_emplace(database.name, database.page_size);
           !added && at->second != database.page_size)
         return false;
-      for (const sqlite::PageWrite& w : c.writes) latest[database.name][w.page] = {open.size(), w.slot};
-      sqlite::Commit& end = last[database.name];
+      for (const db::PageWrite& w : c.writes) latest[database.name][w.page] = {open.size(), w.slot};
+      db::Commit& end = last[database.name];
       end = c;
       end.writes.clear();
       end.changes.clear();
@@ -266,7 +193,7 @@ Result<bool> merge_pieces(repo::RepositoryPtr repo, const Context& ctx, const st
   }
   if (bytes > max_bytes) return false;
   std::sort(merged.commits.begin(), merged.commits.end(),
-            [](const sqlite::Commit& a, const sqlite::Commit& b) { return a.txn < b.txn; });
+            [](const db::Commit& a, const db::Commit& b) { return a.txn < b.txn; });
   std::vector<Buffer> pages(slots);
   for (size_t i = 0; i < open.size(); ++i) {
     TRY_OK(open[i].piece.read(
@@ -277,12 +204,11 @@ Result<bool> merge_pieces(repo::RepositoryPtr repo, const Context& ctx, const st
         }));
   }
   const auto& head = open.front().piece.head();
-  TRY_ASSIGN(uint64_t stored,
-             writer.write(ctx,
-                          {head.source, head.epoch, merged.first_txn, merged.last_txn, merged.first_time,
-                           merged.last_time, true, sqlite::encode(merged)},
-                          pages));
+  TRY_ASSIGN(uint64_t stored, writer.write(ctx,
+                                           {head.source, head.epoch, merged.first_txn, merged.last_txn,
+                                            merged.first_time, merged.last_time, true, db::encode(merged)},
+                                           pages));
   return stored > 0;
 }
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

@@ -2,7 +2,7 @@
 
 #include "backup/source_for_test.h"
 
-namespace varve::backup {
+namespace varve::backup::sqlite {
 namespace {
 
 class HistoryTest : public ::testing::Test {
@@ -11,7 +11,7 @@ class HistoryTest : public ::testing::Test {
     auto state = load_source(*repository_.repo, {}, "app");
     EXPECT_TRUE(state) << state.error().describe();
     std::vector<engine::Event> out;
-    auto told = for_each_event(*repository_.repo, {}, *state, query, [&](const engine::Event& e) -> Result<> {
+    auto told = for_each_event(repository_.repo, {}, *state, query, [&](const engine::Event& e) -> Result<> {
       out.push_back(e);
       return {};
     });
@@ -99,11 +99,11 @@ TEST_F(HistoryTest, ADamagedPieceIsAnError) {
   repository_.overwrite(key, bytes);
   auto state = load_source(*repository_.repo, {}, "app");
   ASSERT_TRUE(state);
-  auto r = for_each_event(*repository_.repo, {}, *state, {}, [](const engine::Event&) { return Result<>(); });
+  auto r = for_each_event(repository_.repo, {}, *state, {}, [](const engine::Event&) { return Result<>(); });
   ASSERT_FALSE(r);
   EXPECT_EQ(r.error().code, Code::kDamaged);
   EXPECT_NE(r.error().describe().find(key), std::string::npos);
 }
 
 }  // namespace
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

@@ -1,20 +1,18 @@
-#include "backup/follow.h"
-
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
 #include <thread>
 
-#include "backup/log_replay.h"
+#include "backup/sqlite/log_replay.h"
+#include "backup/sqlite/work.h"
+#include "backup/store_capture.h"
 #include "base/log.h"
 #include "crypto/crypto.h"
 #include "engine/sqlite/follower.h"
 #include "repo/lease.h"
 #include "repo/retention.h"
 
-namespace varve::backup {
-
-namespace sqlite = engine::sqlite;
+namespace varve::backup::sqlite {
 
 namespace {
 
@@ -99,7 +97,7 @@ class FollowRun {
         folder_(repo, random_writer()) {}
 
   Result<FollowStatus> run() {
-    TRY_ASSIGN(auto spec, sqlite::parse_source(source_.address));
+    TRY_ASSIGN(auto spec, db::parse_source(source_.address));
     TRY_ASSIGN(auto lease, repo::Lease::take(repo_, ctx_, source_.name, "follow", kLease));
     lease_.emplace(std::move(lease));
     auto result = follow(spec);
@@ -119,10 +117,10 @@ class FollowRun {
     return id;
   }
 
-  Result<> follow(const sqlite::SourceSpec& spec) {
-    sqlite::FollowOptions follow_options;
+  Result<> follow(const db::SourceSpec& spec) {
+    db::FollowOptions follow_options;
     follow_options.batch = options_.batch;
-    TRY_ASSIGN(follower_, sqlite::Follower::open(ctx_, spec, follow_options));
+    TRY_ASSIGN(follower_, db::Follower::open(ctx_, spec, follow_options));
     TRY_OK(begin("following begins"));
     const Timestamp begun = now();
     while (true) {
@@ -181,11 +179,11 @@ class FollowRun {
   // Goes on where the stored log ends, or lays a new base.
   Result<> begin(const std::string& reason) {
     TRY_ASSIGN(SourceState state, load_source(*repo_, ctx_, source_.name));
-    std::optional<sqlite::CaptureData> after;
+    std::optional<db::CaptureData> after;
     uint64_t last = status_.txn;
     for (const EpochLog& e : state.epochs) {
       if (!e.pieces.empty()) last = std::max(last, e.pieces.back().last);
-      last = std::max(last, e.last_txn);
+      last = std::max(last, e.last);
     }
     Timestamp seen = now();
     // A follower that sleeps, and wakes, may yet write to the log that it left; then we need one of our own.
@@ -230,22 +228,28 @@ class FollowRun {
         if (auto r = lease_->renew(ctx); !r) log::debug("lease: {}", r.error().describe());
       }
     });
-    return store_capture(repo_, ctx_, source_, capture, epoch_, options_.backup, progress);
+    CaptureHooks hooks;
+    hooks.id = epoch_;
+    hooks.before_commit = [this](repo::Manifest& m) -> Result<> {
+      m.epoch = epoch_;
+      return {};
+    };
+    return store_capture(repo_, ctx_, source_, capture, options_.backup, hooks, progress);
   }
 
   // Where each database stood at the end of the stored log; nullopt when the log does not say.
-  Result<std::optional<sqlite::CaptureData>> end_of(const SourceState& state, const EpochLog& log) {
+  Result<std::optional<db::CaptureData>> end_of(const SourceState& state, const EpochLog& log) {
     const repo::Manifest* base = nullptr;
     for (const auto& m : state.backups.manifests) {
       if (m.epoch == log.epoch && anchor_of(m)) base = &m;
     }
     if (!base) return std::nullopt;
     if (repo_->retain()) base_ = *base;
-    TRY_ASSIGN(sqlite::CaptureData data, sqlite::decode_capture_data(base->engine_data));
-    TRY_ASSIGN(auto path, path_through(log.pieces, *data.txn, log.last_txn));
+    TRY_ASSIGN(db::CaptureData data, db::decode_capture_data(base->engine_data));
+    TRY_ASSIGN(auto path, path_through(log.pieces, *data.txn, log.last));
     for (const PieceName& name : path) {
       TRY_ASSIGN(OpenPiece piece, open_piece(repo_, ctx_, name));
-      for (const sqlite::Commit& c : piece.set.commits) {
+      for (const db::Commit& c : piece.set.commits) {
         for (auto& db : data.databases) {
           if (db.name != piece.set.databases[c.database].name) continue;
           db.wal = c.wal;
@@ -253,7 +257,7 @@ class FollowRun {
         }
       }
     }
-    data.txn = log.last_txn;
+    data.txn = log.last;
     return std::optional(std::move(data));
   }
 
@@ -272,11 +276,11 @@ class FollowRun {
   }
 
   // A put under way is ended, not cut, when we are asked to stop; only a store that does not answer is left.
-  Result<> store_batch(const sqlite::Batch& batch) {
+  Result<> store_batch(const db::Batch& batch) {
     if (batch.set.commits.empty()) return {};
     const repo::LogPieceHead head{
-        source_.name,        epoch_, batch.set.first_txn,      batch.set.last_txn, batch.set.first_time,
-        batch.set.last_time, false,  sqlite::encode(batch.set)};
+        source_.name,        epoch_, batch.set.first_txn,  batch.set.last_txn, batch.set.first_time,
+        batch.set.last_time, false,  db::encode(batch.set)};
     const auto give_up = SteadyClock::now() + options_.patience;
     bool tried = false;
     for (auto pause = std::chrono::milliseconds(200);;
@@ -305,7 +309,7 @@ class FollowRun {
     status_.txn = batch.set.last_txn;
     status_.covered_until = std::max(status_.covered_until, batch.set.last_time);
     last_mark_ = SteadyClock::now();
-    for (const sqlite::Stretch& s : batch.set.unseen) unseen_.push_back({s.from, s.to});
+    for (const db::Stretch& s : batch.set.unseen) unseen_.push_back({s.from, s.to});
     // The pieces know it; `list` reads only the mark.
     if (!batch.set.unseen.empty()) {
       if (auto r = mark(ctx_, false); !r) log::debug("no mark: {}", r.error().describe());
@@ -369,7 +373,7 @@ class FollowRun {
   repo::LogWriter writer_;
   Folder folder_;
   std::optional<repo::Lease> lease_;
-  std::unique_ptr<sqlite::Follower> follower_;
+  std::unique_ptr<db::Follower> follower_;
   std::string epoch_;
   std::optional<repo::Manifest> base_;  // kept where it must stay locked
   FollowStatus status_;
@@ -382,10 +386,10 @@ class FollowRun {
 
 }  // namespace
 
-Result<FollowStatus> follow(repo::RepositoryPtr repo, const Context& ctx, const Source& source,
+Result<FollowStatus> follow(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
                             const FollowOptions& options,
                             const std::function<void(const FollowStatus&)>& report) {
-  return FollowRun(std::move(repo), ctx, source, options, report).run();
+  return FollowRun(repo, ctx, source, options, report).run();
 }
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

@@ -1,4 +1,4 @@
-#include "backup/staging.h"
+#include "backup/sqlite/staging.h"
 
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -6,7 +6,7 @@
 #include "base/time.h"
 #include "crypto/crypto.h"
 
-namespace varve::backup {
+namespace varve::backup::sqlite {
 namespace {
 
 constexpr std::string_view kMark = ".varve-restore-";
@@ -77,4 +77,4 @@ Result<> StagedFile::publish(bool replace, std::vector<std::string>* kept) {
   return os::sync_directory(target_.parent_path());
 }
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

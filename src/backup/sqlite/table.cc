@@ -3,13 +3,15 @@
 #include <list>
 #include <map>
 
-#include "backup/log_replay.h"
-#include "backup/restore.h"
+#include "backup/sqlite/log_replay.h"
+#include "backup/sqlite/target.h"
+#include "backup/sqlite/work.h"
 #include "base/text.h"
 #include "engine/sqlite/page_vfs.h"
 #include "repo/file_table.h"
 
-namespace varve::backup {
+namespace varve::backup::sqlite {
+
 namespace {
 
 // Which piece of the log holds the newest version of a page. One record of 8 bytes a page in a sparse file,
@@ -75,7 +77,7 @@ class PageView {
         .map([](uint64_t) {});
   }
 
-  engine::sqlite::VirtualDatabase database() {
+  db::VirtualDatabase database() {
     return {file_.attributes.page_size, pages_,
             [this](uint32_t page, MutableBytes out) -> Result<> { return fetch(page, out); }};
   }
@@ -206,11 +208,11 @@ Result<std::map<std::string, std::vector<std::string>>> group(const std::vector<
 
 }  // namespace
 
-Result<TableReport> restore_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
-                                   const TableOptions& options, Progress& progress) {
+Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                   const SourceState& state, const TableOptions& options,
+                                   Progress& progress) {
   const auto begun = SteadyClock::now();
-  TRY_ASSIGN(SourceState state, load_source(*repo, ctx, source));
-  TRY_ASSIGN(Target target, find_target(*repo, ctx, state, options.point, options.backup));
+  TRY_ASSIGN(Target target, find_target(repo, ctx, state, options.point, options.backup));
   repo::SlotReader slots(repo, ctx, {}, nullptr);
   slots.know(target.base.packs);
   repo::FileTableReader table(slots, target.base);
@@ -232,18 +234,17 @@ Result<TableReport> restore_tables(repo::RepositoryPtr repo, const Context& ctx,
   progress.begin("reading the log", 0);
   TRY_OK(view.apply_log());
 
-  engine::sqlite::ExtractOptions extract;
+  db::ExtractOptions extract;
   extract.tables = tables;
   extract.into_existing = !options.into.empty();
   extract.target = std::filesystem::absolute(extract.into_existing ? options.into : options.target).string();
   extract.as = options.as;
   TableReport report;
   progress.begin("copying rows", 0);
-  TRY_ASSIGN(auto extracted,
-             engine::sqlite::extract_tables(ctx, view.database(), extract, &report.notes,
-                                            [&](uint64_t rows) { progress.done_items = rows; }));
+  TRY_ASSIGN(auto extracted, db::extract_tables(ctx, view.database(), extract, &report.notes,
+                                                [&](uint64_t rows) { progress.done_items = rows; }));
   for (const auto& t : extracted) report.tables.push_back({t.name, t.rows});
-  report.source = source;
+  report.source = state.source;
   report.backup = target.base.id;
   report.target = extract.target;
   report.point = target.position;
@@ -253,4 +254,4 @@ Result<TableReport> restore_tables(repo::RepositoryPtr repo, const Context& ctx,
   return report;
 }
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

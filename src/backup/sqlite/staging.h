@@ -6,7 +6,7 @@
 
 #include "os/file.h"
 
-namespace varve::backup {
+namespace varve::backup::sqlite {
 
 class StagedFile {
  public:
@@ -34,4 +34,4 @@ class StagedFile {
 
 Error target_exists(const os::Path& target);
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

@@ -1,5 +1,3 @@
-#include "backup/restore.h"
-
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
@@ -7,17 +5,19 @@
 #include <thread>
 #include <unistd.h>
 
-#include "backup/log_replay.h"
-#include "backup/staging.h"
+#include "backup/page_writer.h"
+#include "backup/sqlite/log_replay.h"
+#include "backup/sqlite/staging.h"
+#include "backup/sqlite/target.h"
+#include "backup/sqlite/work.h"
 #include "base/text.h"
 #include "engine/sqlite/btree.h"
 #include "engine/sqlite/source.h"
 #include "repo/file_table.h"
 
-namespace varve::backup {
-namespace {
+namespace varve::backup::sqlite {
 
-constexpr size_t kBatchPages = 64 << 10;  // requests gathered before reading: bounds memory, joins ranges
+namespace {
 
 // A database on its way back.
 struct Database {
@@ -26,66 +26,15 @@ struct Database {
   uint64_t size = 0;
 };
 
-// Fetches pages of several files together and writes each where it belongs.
-class PageWriter {
- public:
-  PageWriter(repo::SlotReader& slots, Progress& progress) : slots_(slots), progress_(progress) {}
-
-  Result<> add(repo::FileTableReader& table, const repo::FileRecord& file, os::File& out) {
-    outs_.push_back(&out);
-    for (uint64_t s = 0; s < file.segments.size(); ++s) {
-      TRY_ASSIGN(repo::SegmentMap map, table.map(file, s));
-      for (uint32_t i = 0; i < map.pages.size(); ++i) {
-        if (map.is_zero(i)) {
-          progress_.done_bytes += file.attributes.page_bytes(map.first_page + i);
-          continue;
-        }
-        writes_.push_back({static_cast<uint32_t>(outs_.size() - 1),
-                           (map.first_page + i) * file.attributes.page_size,
-                           file.attributes.page_bytes(map.first_page + i)});
-        requests_.push_back({map.place(i), writes_.size() - 1});
-      }
-      if (requests_.size() >= kBatchPages) TRY_OK(flush());
-    }
-    return {};
-  }
-
-  Result<> flush() {
-    TRY_OK(slots_.read_pages(requests_, [this](uint64_t tag, ByteView page) -> Result<> {
-      const Write& w = writes_[tag];
-      if (page.size() != w.size) return fail(Code::kDamaged, "a stored page has the wrong length");
-      TRY_OK(outs_[w.out]->write_at(w.offset, page));
-      progress_.done_bytes += page.size();
-      return {};
-    }));
-    requests_.clear();
-    writes_.clear();
-    return {};
-  }
-
- private:
-  struct Write {
-    uint32_t out;
-    uint64_t offset;
-    uint32_t size;
-  };
-  repo::SlotReader& slots_;
-  Progress& progress_;
-  std::vector<os::File*> outs_;
-  std::vector<Write> writes_;
-  std::vector<repo::SlotReader::Request> requests_;
-};
-
 class RestoreRun {
  public:
-  RestoreRun(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
+  RestoreRun(repo::RepositoryPtr repo, const Context& ctx, const SourceState& state,
              const RestoreOptions& options, Progress& progress)
-      : repo_(std::move(repo)), ctx_(ctx), source_(source), options_(options), progress_(progress) {}
+      : repo_(std::move(repo)), ctx_(ctx), state_(state), options_(options), progress_(progress) {}
 
   Result<RestoreReport> run() {
     const auto begun = SteadyClock::now();
-    TRY_ASSIGN(SourceState state, load_source(*repo_, ctx_, source_));
-    TRY_ASSIGN(Target target, find_target(*repo_, ctx_, state, options_.point, options_.backup));
+    TRY_ASSIGN(Target target, find_target(repo_, ctx_, state_, options_.point, options_.backup));
     repo::SlotReaderOptions slot_options;
     slot_options.workers =
         options_.workers ? options_.workers : std::clamp(std::thread::hardware_concurrency(), 1u, 8u);
@@ -98,7 +47,7 @@ class RestoreRun {
     for (Database& db : databases_) TRY_OK(check(db));
     for (Database& db : databases_) TRY_OK(publish(db));
 
-    report_.source = source_;
+    report_.source = state_.source;
     report_.backup = target.base.id;
     report_.target = options_.target;
     report_.point = target.position;
@@ -142,7 +91,7 @@ class RestoreRun {
         return fail(Code::kConflict, fmt::format("{} is a folder", places.back().string()),
                     "choose another --target");
       if (!options_.force) return fail(target_exists(places.back()));
-      TRY_OK(engine::sqlite::ensure_unused(ctx_, places.back()));
+      TRY_OK(db::ensure_unused(ctx_, places.back()));
     }
     for (size_t i = 0; i < files.size(); ++i) {
       TRY_OK(os::make_directories(places[i].parent_path(), 0755));
@@ -194,9 +143,9 @@ class RestoreRun {
   // The last look before the file gets its name: is it the database it should be?
   Result<> check(Database& db) {
     if (db.size == 0) return {};  // a valid, empty SQLite database
-    Buffer head(engine::sqlite::kHeaderSize);
+    Buffer head(db::kHeaderSize);
     TRY_OK(db.staged.file().read_exact_at(0, head));
-    TRY_ASSIGN(auto header, engine::sqlite::parse_header(head));
+    TRY_ASSIGN(auto header, db::parse_header(head));
     if (header.page_size != db.record.attributes.page_size || db.size % header.page_size != 0)
       return fail(Code::kDamaged, fmt::format("the restored {} does not have the shape of its backup",
                                               db.record.attributes.path));
@@ -215,7 +164,7 @@ class RestoreRun {
 
   const repo::RepositoryPtr repo_;
   const Context& ctx_;
-  const std::string& source_;
+  const SourceState& state_;
   const RestoreOptions& options_;
   Progress& progress_;
   RestoreReport report_;
@@ -224,9 +173,9 @@ class RestoreRun {
 
 }  // namespace
 
-Result<RestoreReport> run_restore(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
-                                  const RestoreOptions& options, Progress& progress) {
-  return RestoreRun(std::move(repo), ctx, source, options, progress).run();
+Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
+                              const RestoreOptions& options, Progress& progress) {
+  return RestoreRun(repo, ctx, state, options, progress).run();
 }
 
-}  // namespace varve::backup
+}  // namespace varve::backup::sqlite

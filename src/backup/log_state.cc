@@ -1,13 +1,31 @@
 // What a repository holds of one source: the log's objects by their names, and the stretches they cover.
+#include "backup/log_state.h"
+
 #include <algorithm>
+#include <fmt/format.h>
 #include <map>
 
-#include "backup/log_replay.h"
+#include "backup/engines.h"
+#include "base/text.h"
 #include "repo/hold.h"
 #include "repo/lease.h"
 
 namespace varve::backup {
 namespace {
+
+// As text, of the engine whose pieces these are.
+std::string position_in(const std::vector<PieceName>& pieces, uint64_t number) {
+  if (pieces.empty()) return std::to_string(number);
+  const std::string_view key = pieces.front().key;
+  const std::string_view folder = key.substr(0, key.rfind('/'));
+  return position_text(repo::last_segment(folder), number);
+}
+
+tl::unexpected<Error> refuse_unreadable(const repo::UnreadableManifest& bad) {
+  Error error = bad.error;
+  if (error.hint.empty()) error.hint = "`varve verify` tells what is damaged and what is still restorable";
+  return fail(std::move(error));
+}
 
 // What there is of each epoch, by the names of its objects.
 Result<std::map<std::string, EpochLog>> list_log(const repo::Repository& repo, const Context& ctx,
@@ -46,10 +64,10 @@ uint64_t contiguous_end(const std::vector<PieceName>& pieces, uint64_t from) {
 }
 
 Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, const EpochLog& log,
-                                uint64_t last_txn, const std::optional<repo::LogMark>& mark, Timestamp base) {
+                                uint64_t last, const std::optional<repo::LogMark>& mark, Timestamp base) {
   Timestamp out = base;
   for (auto p = log.pieces.rbegin(); p != log.pieces.rend(); ++p) {
-    if (p->last > last_txn) continue;
+    if (p->last > last) continue;
     auto piece = repo::LogPiece::open(repo, ctx, p->key, p->size);
     // Asked for, a damaged piece is refused by name; it must not hide the moments before it.
     if (!piece && piece.error().code == Code::kDamaged) continue;
@@ -57,7 +75,7 @@ Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, co
     out = std::max(out, piece->head().last_time);
     break;
   }
-  if (mark && mark->last == last_txn) out = std::max(out, mark->covered_until);
+  if (mark && mark->last == last) out = std::max(out, mark->covered_until);
   return out;
 }
 
@@ -88,16 +106,20 @@ Result<> find_windows(repo::RepositoryPtr repo, const Context& ctx,
     if (mark) log.unseen = mark->unseen;
   }
   for (size_t b = 0; b < bases.size();) {
-    const uint64_t from = *anchor_of(*bases[b]);
-    log.last_txn = contiguous_end(log.pieces, from);
-    TRY_ASSIGN(log.covered_until, covered_until(repo, ctx, log, log.last_txn, mark, bases[b]->moment));
-    add_windows({bases[b]->moment, log.covered_until, log.epoch, from, log.last_txn, false}, log.unseen,
-                windows);
-    while (b < bases.size() && *anchor_of(*bases[b]) <= log.last_txn) ++b;
-    const bool beyond = b < bases.size() ||
-                        (!log.pieces.empty() && log.pieces.back().first > log.last_txn + 1) ||
-                        (mark && mark->last > log.last_txn);
-    if (beyond && !log.gap) log.gap_after = log.last_txn;
+    const auto anchor = *place_of(*bases[b]);
+    log.last = contiguous_end(log.pieces, anchor.after);
+    TRY_ASSIGN(log.covered_until, covered_until(repo, ctx, log, log.last, mark, bases[b]->moment));
+    // The log may have lost what leads to the backup's own first state.
+    const bool whole = log.last >= anchor.first_state;
+    if (whole)
+      add_windows({bases[b]->moment, log.covered_until, log.epoch, anchor.first_state, log.last, false},
+                  log.unseen, windows);
+    ++b;
+    while (b < bases.size() && *anchor_of(*bases[b]) <= log.last) ++b;
+    const bool beyond = !whole || b < bases.size() ||
+                        (!log.pieces.empty() && log.pieces.back().first > log.last + 1) ||
+                        (mark && mark->last > log.last);
+    if (beyond && !log.gap) log.gap_after = log.last;
     log.gap = log.gap || beyond;
     log.lost_end = beyond && b == bases.size();
   }
@@ -114,6 +136,7 @@ Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx
   state.source = source;
   TRY_ASSIGN(auto epochs, list_log(repo, ctx, source));
   TRY_ASSIGN(state.backups, repo::load_manifests(repo, ctx, source));
+  if (!state.backups.manifests.empty()) state.engine = state.backups.manifests.back().engine;
   TRY_ASSIGN(auto holds, repo::list_holds(repo, ctx, source));
   for (const auto& h : holds) state.held.push_back(h.backup);
   auto lease = repo::current_lease(repo, ctx, source);
@@ -147,6 +170,102 @@ Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx
   std::sort(state.windows.begin(), state.windows.end(),
             [](const Window& a, const Window& b) { return a.from < b.from; });
   return state;
+}
+
+std::string position_text(std::string_view epoch, uint64_t number) {
+  const Engine* engine = engine_of_epoch(epoch);
+  return engine ? engine->position(number) : std::to_string(number);
+}
+
+std::optional<uint64_t> anchor_of(const repo::Manifest& m) {
+  const auto place = place_of(m);
+  return place ? std::optional(place->after) : std::nullopt;
+}
+
+std::vector<const repo::Manifest*> bases_of(const SourceState& state, const std::string& epoch) {
+  std::vector<const repo::Manifest*> out;
+  for (const repo::Manifest& m : state.backups.manifests) {
+    if (m.epoch == epoch && anchor_of(m)) out.push_back(&m);
+  }
+  std::sort(out.begin(), out.end(),
+            [](const auto* a, const auto* b) { return *anchor_of(*a) < *anchor_of(*b); });
+  return out;
+}
+
+Result<const repo::Manifest*> find_backup(const SourceState& state, const std::string& id) {
+  for (const auto& bad : state.backups.unreadable) {
+    if (repo::last_segment(bad.key) == id) return refuse_unreadable(bad);
+  }
+  std::vector<std::string> ids;
+  for (const repo::Manifest& m : state.backups.manifests) {
+    if (m.id == id) return &m;
+    ids.push_back(m.id);
+  }
+  const auto near = nearest(id, ids);
+  return fail(Code::kNotFound, fmt::format("{} has no backup {}", state.source, id),
+              near.empty() ? "`varve list` shows them" : fmt::format("did you mean {}?", near.front()));
+}
+
+Result<> ensure_backups(const SourceState& state) {
+  if (!state.backups.manifests.empty()) return {};
+  if (!state.backups.unreadable.empty()) return refuse_unreadable(state.backups.unreadable.front());
+  return fail(Code::kNotFound, fmt::format("there is no backup of {}", state.source),
+              "`varve list` shows what there is");
+}
+
+std::vector<PieceName> commit_pieces(const EpochLog& log) {
+  // A merged piece stands beside the pieces it folds: whatever contains another is merged. Expiry may have
+  // taken those at its beginning, so where it begins tells nothing.
+  std::vector<PieceName> out;
+  uint64_t shortest = UINT64_MAX;  // the first end of any piece that begins here or later
+  for (auto p = log.pieces.rbegin(); p != log.pieces.rend(); ++p) {
+    if (p->last < shortest) out.push_back(*p);
+    shortest = std::min(shortest, p->last);
+  }
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+Result<size_t> first_piece_after(repo::RepositoryPtr repo, const Context& ctx,
+                                 const std::vector<PieceName>& pieces, Timestamp time) {
+  size_t low = 0, high = pieces.size();
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    TRY_ASSIGN(repo::LogPiece piece,
+               repo::LogPiece::open(repo, ctx, pieces[middle].key, pieces[middle].size));
+    if (piece.head().last_time > time) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+Result<std::vector<PieceName>> path_through(const std::vector<PieceName>& pieces, uint64_t from,
+                                            uint64_t to) {
+  std::vector<PieceName> out;
+  while (from < to) {
+    const PieceName *whole = nullptr, *partial = nullptr;
+    for (const PieceName& p : pieces) {
+      if (p.first > from + 1) break;
+      if (p.last <= from) continue;
+      if (p.last <= to) {
+        if (!whole || p.last > whole->last) whole = &p;
+      } else if (!partial || p.last <= partial->last) {
+        // The shortest that reaches beyond, of those that end alike the one that begins last, is never a
+        // merged one where single commits are kept.
+        partial = &p;
+      }
+    }
+    const PieceName* next = whole ? whole : partial;
+    if (!next)
+      return fail(Code::kIncomplete, fmt::format("the log has a gap after {}", position_in(pieces, from)),
+                  "`varve list` shows the moments that can be recovered");
+    out.push_back(*next);
+    from = next->last;
+  }
+  return out;
 }
 
 }  // namespace varve::backup
