@@ -8,7 +8,7 @@ source tools/common.sh
 install_packages "to build" g++ cmake ninja-build ccache mold pkg-config libexpected-dev libtomlplusplus-dev \
   libcli11-dev libfmt-dev libspdlog-dev libhowardhinnant-date-dev libsqlite3-dev libprotobuf-dev protobuf-compiler \
   nlohmann-json3-dev libsodium-dev libssl-dev libzstd-dev liblz4-dev libxxhash-dev \
-  libcurl4-openssl-dev libpugixml-dev libssh2-1-dev
+  libcurl4-openssl-dev libpugixml-dev libssh2-1-dev libpq-dev
 
 # The tests stay configured once ./test.sh has asked for them; they are no part of this target.
 if [[ -f build/CMakeCache.txt ]]; then configure release build; else configure release build -DVARVE_TESTS=OFF; fi

@@ -104,7 +104,7 @@ main() {
   begin=$SECONDS
   install_packages "to test" libgtest-dev libgmock-dev libsqlite3-dev sqlite3 python3 strace clang lld libclang-rt-14-dev \
     libbenchmark-dev clang-format clang-tidy mandoc bash zsh fish git util-linux \
-    openssl libisal2 openssh-server openssh-client
+    openssl libisal2 openssh-server openssh-client postgresql-15
 
   if [[ $mode == --tidy ]]; then
     ./build.sh >/dev/null

@@ -35,12 +35,23 @@ struct CaptureInfo {
   std::string database_version;  // "3.40.1"
   std::string lineage;           // identity of the continuous history this belongs to; may be empty
   std::string start_position;    // the engine's place in its log, as text ("txn:42", "wal:…")
-  Timestamp moment = {};         // the moment whose state this is
+  Timestamp moment = {};         // the moment whose state this is, unless CaptureEnd knows better
+};
+
+// A file that exists only once everything else was read (PostgreSQL's pg_control and backup_label). Its path
+// is none of those that files() listed; content.size() == spec.size.
+struct LateFile {
+  FileSpec spec;
+  Buffer content;
 };
 
 // What only the end of a capture knows.
 struct CaptureEnd {
   std::string stop_position;
+  // The moment whose state the capture is, where only its end decides that; takes the place of
+  // CaptureInfo::moment.
+  std::optional<Timestamp> moment;
+  std::vector<LateFile> late_files;   // ascending by path; written to the backup like every other file
   Buffer engine_data;                 // opaque to everyone else; kept in the manifest
   std::vector<std::string> tables;    // catalogue: "main.orders" or "app.db:orders"
   std::vector<std::string> warnings;  // for people
@@ -61,6 +72,8 @@ class Capture {
   virtual const CaptureInfo& info() const = 0;
   // Every file, ascending by path (bytewise). Called once, before open().
   virtual Result<std::vector<FileSpec>> files(const Context& ctx) = 0;
+  // Null when the file vanished since files() listed it and the engine knows that its log repairs that: the
+  // caller leaves such a file out. Any other missing file is an error.
   virtual Result<std::unique_ptr<FileReader>> open(const FileSpec& file) = 0;
   // True when the engine knows from its log that nothing in `file` changed since the parent's position.
   // Engines without such knowledge leave the comparing of contents to the caller. After the last read.
