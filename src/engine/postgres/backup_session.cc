@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "engine/postgres/control_file.h"
-#include "engine/postgres/position.h"
+#include "engine/postgres/lsn.h"
 
 namespace varve::engine::postgres {
 namespace {
@@ -135,7 +135,7 @@ Result<std::unique_ptr<BackupSession>> BackupSession::start(const Context& ctx,
   auto rows =
       s.query(ctx, fmt::format("SELECT {}, {}", call, kClock), {label, fast_checkpoint ? "true" : "false"});
   if (!rows) return refused(std::move(rows).error(), s);
-  TRY_ASSIGN(out->start_lsn_, parse_position(rows->text(0, 0)));
+  TRY_ASSIGN(out->start_lsn_, parse_lsn(rows->text(0, 0)));
   TRY_ASSIGN(out->started_, timestamp(*rows, 1));
   return out;
 }
@@ -169,7 +169,7 @@ Result<BackupStop> BackupSession::stop(const Context& ctx) {
   auto rows = session_->query(ctx, sql);
   if (!rows) return refused(std::move(rows).error(), *session_);
   BackupStop out;
-  TRY_ASSIGN(out.lsn, parse_position(rows->text(0, 0)));
+  TRY_ASSIGN(out.lsn, parse_lsn(rows->text(0, 0)));
   out.label = rows->text(0, 1);
   out.tablespace_map = rows->text(0, 2);
   TRY_ASSIGN(const Rows clock, session_->query(ctx, fmt::format("SELECT {}", kClock)));
@@ -186,7 +186,7 @@ Result<bool> BackupSession::keeps_wal(const Context& ctx) {
                       " WHERE slot_name = $1",
                       {slot_}));
   if (rows.size() == 0 || rows.is_null(0, 0) || rows.text(0, 1) == "lost") return false;
-  TRY_ASSIGN(const uint64_t from, parse_position(rows.text(0, 0)));
+  TRY_ASSIGN(const uint64_t from, parse_lsn(rows.text(0, 0)));
   return from <= start_lsn_;
 }
 
@@ -199,9 +199,9 @@ Result<BackupLabel> parse_backup_label(std::string_view text) {
     if (colon == line.npos) continue;
     const std::string_view key = line.substr(0, colon), value = line.substr(colon + 2);
     if (key == "START WAL LOCATION") {
-      TRY_ASSIGN(out.start_lsn, parse_position(value.substr(0, value.find(' '))));
+      TRY_ASSIGN(out.start_lsn, parse_lsn(value.substr(0, value.find(' '))));
     } else if (key == "CHECKPOINT LOCATION") {
-      TRY_ASSIGN(out.checkpoint_lsn, parse_position(value));
+      TRY_ASSIGN(out.checkpoint_lsn, parse_lsn(value));
     } else if (key == "BACKUP FROM") {
       out.from_standby = value == "standby";
     } else if (key == "START TIMELINE") {

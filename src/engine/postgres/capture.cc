@@ -8,7 +8,7 @@
 #include "engine/postgres/catalogue.h"
 #include "engine/postgres/data_directory.h"
 #include "engine/postgres/file_reader.h"
-#include "engine/postgres/position.h"
+#include "engine/postgres/lsn.h"
 
 namespace varve::engine::postgres {
 namespace {
@@ -17,7 +17,7 @@ constexpr uint32_t kLateFileMode = 0600;
 constexpr int kNamedBadPages = 5;  // in warnings
 
 std::string position(uint64_t lsn) {
-  return "lsn:" + position_text(lsn);
+  return "lsn:" + format_lsn(lsn);
 }
 
 std::string one_line(std::string text) {

@@ -12,15 +12,14 @@
 #include "base/context.h"
 #include "engine/engine.h"
 #include "engine/postgres/control_file.h"
+#include "engine/postgres/rel_file.h"
 #include "os/file.h"
 
 namespace varve::engine::postgres {
 
 inline constexpr uint32_t kDefaultTablespace = 1663, kGlobalTablespace = 1664;
 
-enum class Fork : uint8_t { kMain = 0, kFreeSpaceMap = 1, kVisibilityMap = 2, kInit = 3 };
-
-// One file of a relation. "base/5/16384_vm.2": tablespace 1663, database 5, file node 16384, kVisibilityMap,
+// One file of a relation. "base/5/16384_vm.2": tablespace 1663, database 5, file node 16384, kVisibility,
 // segment 2.
 struct RelationFile {
   uint32_t tablespace = 0;

@@ -28,9 +28,9 @@ bool parse_name(std::string_view name, RelationFile& out) {
   if (const size_t line = name.find('_'); line != name.npos) {
     const std::string_view fork = name.substr(line + 1);
     if (fork == "fsm")
-      out.fork = Fork::kFreeSpaceMap;
+      out.fork = Fork::kFreeSpace;
     else if (fork == "vm")
-      out.fork = Fork::kVisibilityMap;
+      out.fork = Fork::kVisibility;
     else if (fork == "init")
       out.fork = Fork::kInit;
     else
