@@ -1,11 +1,32 @@
 #include "backup/engines.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace varve::backup {
 
+Result<std::vector<Engine::View>> Engine::views(const repo::RepositoryPtr&, const Context&,
+                                                const std::map<std::string, EpochLog>& epochs,
+                                                const std::vector<repo::Manifest>& backups) const {
+  std::vector<View> out;
+  for (const auto& [name, log] : epochs) {
+    View view{log, {}};
+    for (const repo::Manifest& m : backups) {
+      if (m.epoch == name && place_of(m)) view.bases.push_back(&m);
+    }
+    std::sort(view.bases.begin(), view.bases.end(),
+              [](const auto* a, const auto* b) { return *anchor_of(*a) < *anchor_of(*b); });
+    out.push_back(std::move(view));
+  }
+  return out;
+}
+
+bool Engine::goes_on_from(std::string_view, const std::vector<std::string>&) const {
+  return false;
+}
+
 const std::vector<const Engine*>& engines() {
-  static const std::vector<const Engine*> all = {&sqlite::engine()};
+  static const std::vector<const Engine*> all = {&sqlite::engine(), &postgres::engine()};
   return all;
 }
 
@@ -39,7 +60,9 @@ Result<Source> source_from_address(const std::string& address) {
     if (e->is_address(address)) return e->source(address);
   }
   return fail(Code::kUsage, fmt::format("{}: is not the address of a database", address),
-              "SQLite: sqlite:/srv/app/app.db, or sqlite:/srv/app/*.db for several");
+              "SQLite: sqlite:/srv/app/app.db, or sqlite:/srv/app/*.db for several; PostgreSQL: "
+              "\"postgres:host=/run/postgresql "
+              "port=5432\"");
 }
 
 bool is_address(const std::string& text) {

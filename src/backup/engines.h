@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,17 @@ class Engine {
     uint64_t after = 0, first_state = 0;
   };
   virtual std::optional<Anchor> anchor(const repo::Manifest& m) const = 0;
+  // A log with the backups it can be replayed onto, ascending by anchor. For most, each epoch is one by
+  // itself.
+  struct View {
+    EpochLog log;
+    std::vector<const repo::Manifest*> bases;
+  };
+  virtual Result<std::vector<View>> views(const repo::RepositoryPtr& repo, const Context& ctx,
+                                          const std::map<std::string, EpochLog>& epochs,
+                                          const std::vector<repo::Manifest>& backups) const;
+  // Whether `epoch` can be of use without a backup that begins in it, because of those in `others`.
+  virtual bool goes_on_from(std::string_view epoch, const std::vector<std::string>& others) const;
   // Whether pieces may fold others (then only the end of such a one is a state), or merely overlap.
   virtual bool folds() const = 0;
   // Reads what describes a piece's content; kDamaged when it does not fit. True: it folds others.
@@ -70,6 +82,9 @@ std::optional<Engine::Anchor> place_of(const repo::Manifest& m);  // in the log 
 Result<const Engine*> need_engine(std::string_view name);         // kUnsupported instead
 
 namespace sqlite {
+const Engine& engine();
+}
+namespace postgres {
 const Engine& engine();
 }
 

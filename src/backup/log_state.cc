@@ -53,16 +53,6 @@ Result<std::map<std::string, EpochLog>> list_log(const repo::Repository& repo, c
   return out;
 }
 
-// How far the pieces lead from a base without a gap.
-uint64_t contiguous_end(const std::vector<PieceName>& pieces, uint64_t from) {
-  uint64_t last = from;
-  for (const PieceName& p : pieces) {
-    if (p.first > last + 1) break;
-    last = std::max(last, p.last);
-  }
-  return last;
-}
-
 Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, const EpochLog& log,
                                 uint64_t last, const std::optional<repo::LogMark>& mark, Timestamp base) {
   Timestamp out = base;
@@ -73,7 +63,7 @@ Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, co
     if (!piece && piece.error().code == Code::kDamaged) continue;
     if (!piece) return fail(piece.error());
     out = std::max(out, piece->head().last_time);
-    break;
+    if (piece->head().last_time > Timestamp{}) break;  // what no commit is in tells no time
   }
   if (mark && mark->last == last) out = std::max(out, mark->covered_until);
   return out;
@@ -126,6 +116,62 @@ Result<> find_windows(repo::RepositoryPtr repo, const Context& ctx,
   return {};
 }
 
+// The epochs that one engine knows to read, as it joins them; others by themselves.
+Result<std::vector<Engine::View>> views_of(const repo::RepositoryPtr& repo, const Context& ctx,
+                                           const std::map<std::string, EpochLog>& epochs,
+                                           const SourceState& state) {
+  std::vector<Engine::View> out;
+  for (const Engine* engine : engines()) {
+    std::map<std::string, EpochLog> own;
+    for (const auto& [name, log] : epochs) {
+      if (engine_of_epoch(name) == engine) own.emplace(name, log);
+    }
+    if (own.empty()) continue;
+    TRY_ASSIGN(auto views, engine->views(repo, ctx, own, state.backups.manifests));
+    std::move(views.begin(), views.end(), std::back_inserter(out));
+  }
+  return out;
+}
+
+struct Found {
+  std::map<std::string, EpochLog>
+      logs;  // what find_windows() found of each epoch, with the pieces of its view
+  std::vector<Window> windows;
+};
+Result<Found> find_all(const repo::RepositoryPtr& repo, const Context& ctx,
+                       const std::map<std::string, EpochLog>& epochs, const SourceState& state) {
+  Found out;
+  TRY_ASSIGN(auto views, views_of(repo, ctx, epochs, state));
+  for (Engine::View& view : views) {
+    TRY_OK(find_windows(repo, ctx, view.bases, view.log, out.windows));
+    const std::string name = view.log.epoch;
+    out.logs.emplace(name, std::move(view.log));
+  }
+  return out;
+}
+
+Result<> add_logs(const repo::RepositoryPtr& repo, const Context& ctx, std::map<std::string, EpochLog> epochs,
+                  SourceState& state) {
+  TRY_ASSIGN(Found found, find_all(repo, ctx, epochs, state));
+  if (std::any_of(found.logs.begin(), found.logs.end(), [](const auto& l) { return l.second.gap; })) {
+    // A listing takes its time: a piece that came meanwhile may be missing in it, and the mark that came
+    // after the piece be there.
+    TRY_ASSIGN(auto again, list_log(*repo, ctx, state.source));
+    for (const auto& [name, log] : epochs) again[name].epoch = name;
+    epochs = std::move(again);
+    TRY_ASSIGN(found, find_all(repo, ctx, epochs, state));
+  }
+  state.windows = std::move(found.windows);
+  for (auto& [name, log] : epochs) {
+    if (const auto at = found.logs.find(name); at != found.logs.end()) {
+      at->second.pieces = std::move(log.pieces);
+      log = std::move(at->second);
+    }
+    state.epochs.push_back(std::move(log));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx, const std::string& source) {
@@ -146,23 +192,7 @@ Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx
   for (const repo::Manifest& m : state.backups.manifests) {
     if (anchor_of(m)) epochs[m.epoch].epoch = m.epoch;
   }
-  for (auto& [name, log] : epochs) {
-    const auto bases = bases_of(state, name);
-    std::vector<Window> windows;
-    TRY_OK(find_windows(shared, ctx, bases, log, windows));
-    if (log.gap) {
-      // A listing takes its time: a piece that came meanwhile may be missing in it, and the mark that came
-      // after the piece be there.
-      TRY_ASSIGN(auto again, list_log(repo, ctx, source));
-      EpochLog newer = std::move(again[name]);
-      newer.epoch = name;
-      windows.clear();
-      TRY_OK(find_windows(shared, ctx, bases, newer, windows));
-      log = std::move(newer);
-    }
-    state.windows.insert(state.windows.end(), windows.begin(), windows.end());
-    state.epochs.push_back(std::move(log));
-  }
+  TRY_OK(add_logs(shared, ctx, epochs, state));
   if (!state.windows.empty()) state.windows.back().live = lease && *lease && repo::is_live(**lease, now());
   for (const repo::Manifest& m : state.backups.manifests) {
     if (!anchor_of(m)) state.windows.push_back({m.moment, m.moment, "", 0, 0, false});
@@ -170,6 +200,29 @@ Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx
   std::sort(state.windows.begin(), state.windows.end(),
             [](const Window& a, const Window& b) { return a.from < b.from; });
   return state;
+}
+
+uint64_t contiguous_end(const std::vector<PieceName>& pieces, uint64_t from) {
+  uint64_t last = from;
+  for (const PieceName& p : pieces) {
+    if (p.first > last + 1) break;
+    last = std::max(last, p.last);
+  }
+  return last;
+}
+
+std::string nearest_moments(const SourceState& state, Timestamp asked) {
+  std::optional<Timestamp> before, after;
+  for (const Window& w : state.windows) {
+    if (w.to <= asked && (!before || w.to > *before)) before = w.to;
+    if (w.from >= asked && (!after || w.from < *after)) after = w.from;
+  }
+  std::string out =
+      before && after ? "the nearest recoverable moments are" : "the nearest recoverable moment is";
+  if (before) out += " " + to_rfc3339(*before);
+  if (before && after) out += " and";
+  if (after) out += " " + to_rfc3339(*after);
+  return before || after ? out + "; `varve list` shows all" : "nothing of this source can be recovered yet";
 }
 
 std::string position_text(std::string_view epoch, uint64_t number) {

@@ -53,8 +53,12 @@ struct SourceState {
 };
 Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx, const std::string& source);
 
+// The nearest recoverable moments on both sides, as a person can type them: for a hint.
+std::string nearest_moments(const SourceState& state, Timestamp asked);
 // A position of an epoch's log, as text: "txn:42".
 std::string position_text(std::string_view epoch, uint64_t number);
+// How far the pieces lead from a position without a gap.
+uint64_t contiguous_end(const std::vector<PieceName>& pieces, uint64_t from);
 // The position after which the log must be replayed onto the backup; nullopt when it stands in no log.
 std::optional<uint64_t> anchor_of(const repo::Manifest& m);
 // The backups from which an epoch's log can be replayed, ascending by anchor.

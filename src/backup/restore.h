@@ -1,6 +1,7 @@
 // Bringing it back.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,12 +13,25 @@
 namespace varve::backup {
 
 struct RestoreOptions {
-  std::string target;  // one database: a file (or an existing folder to put it in); several: a folder
+  // SQLite: one database: a file (or an existing folder to put it in); several: a folder. PostgreSQL: the
+  // data directory.
+  std::string target;
   Point point;
   std::optional<std::string> backup;
   bool force = false;  // replace an existing file; it is kept beside as "<name>.before-restore-<time>"
   std::vector<std::string> databases;  // of a source with several: only these
   unsigned workers = 0;
+
+  // --- PostgreSQL ---
+  bool delta = false;  // into a directory that holds this cluster: only what differs is written
+  std::map<std::string, std::string> tablespaces;  // where each goes: old place → new place
+  // The words of a program that brings the log's files: `varve log fetch … SOURCE`, to which the server's
+  // names are added.
+  std::vector<std::string> fetch_command;
+  bool standby = false;            // goes on recovering for ever
+  std::string action = "promote";  // when the point is reached: promote, pause or shutdown
+  bool start = false;              // start it, and wait until the point is reached
+  uint32_t port = 0;               // for start; 0: a free one
 };
 
 // What a restore would use.

@@ -11,9 +11,10 @@ namespace varve::backup {
 
 // What a person names: "sqlite:app.db", or a name whose address the configuration gives.
 struct Source {
-  std::string name;     // as it stands in the repository
-  std::string address;  // "sqlite:/srv/app/app.db"
-  std::string engine;   // "sqlite"
+  std::string name;                 // as it stands in the repository
+  std::string address;              // "sqlite:/srv/app/app.db"
+  std::string engine;               // "sqlite"
+  std::string data_directory = {};  // PostgreSQL: as this host sees it; empty: the server says where it is
 };
 
 // From an address: checks the scheme, makes paths absolute, and derives the name for the repository (as

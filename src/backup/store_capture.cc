@@ -61,10 +61,13 @@ repo::FileAttributes attributes_of(const engine::FileSpec& f) {
 // Reads one file page by page into the backup.
 Result<> copy_file(const Context& ctx, engine::Capture& capture, const engine::FileSpec& spec,
                    repo::BackupWriter& writer, Progress& progress) {
-  const repo::FileAttributes attributes = attributes_of(spec);
-  TRY_ASSIGN(auto file, writer.file(attributes));
+  std::unique_ptr<engine::FileReader> reader;
   if (spec.type == engine::FileType::kRegular) {
-    TRY_ASSIGN(auto reader, capture.open(spec));
+    TRY_ASSIGN(reader, capture.open(spec));
+    if (!reader) return {};  // it vanished, and the log knows
+  }
+  TRY_ASSIGN(auto file, writer.file(attributes_of(spec)));
+  if (reader) {
     const size_t step = std::max<size_t>(1, kReadBytes / spec.page_size) * spec.page_size;
     Buffer buffer;
     for (uint64_t at = 0; at < spec.size;) {
@@ -101,6 +104,16 @@ Result<> copy_files(const Context& ctx, engine::Capture& capture, const std::vec
   return group.wait();
 }
 
+Result<> copy_late(const engine::LateFile& late, repo::BackupWriter& writer) {
+  TRY_ASSIGN(auto file, writer.file(attributes_of(late.spec)));
+  for (ByteView rest = late.content; !rest.empty();) {
+    const size_t n = std::min<size_t>(late.spec.page_size, rest.size());
+    TRY_OK(file->page(rest.first(n)));
+    rest = rest.subspan(n);
+  }
+  return file->finish();
+}
+
 std::string host_name() {
   utsname u{};
   return ::uname(&u) == 0 ? u.nodename : "";
@@ -127,6 +140,10 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   progress.begin("reading", m.size, files.size());
   TRY_OK(copy_files(ctx, capture, files, *writer, worker_count(options.workers), progress));
   TRY_ASSIGN(engine::CaptureEnd end, capture.finish(ctx));
+  for (const engine::LateFile& late : end.late_files) {
+    m.size += late.spec.size;
+    TRY_OK(copy_late(late, *writer));
+  }
   progress.phase = "committing";
 
   const engine::CaptureInfo& info = capture.info();
@@ -138,7 +155,7 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   m.parent = full ? "" : choice.parent;
   m.base = full ? m.id : writer->parent()->base;
   m.started = started;
-  m.moment = info.moment;
+  m.moment = end.moment.value_or(info.moment);
   m.start_position = info.start_position;
   m.stop_position = end.stop_position;
   m.read = m.size;

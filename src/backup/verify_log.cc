@@ -213,6 +213,10 @@ Result<> LogChecker::check_piece(const Context& ctx, CheckedPiece& piece, bool d
 
 Result<> LogChecker::check_coverage(std::vector<CheckedBackup>& backups,
                                     const std::set<Findings::Id>& unreadable, VerifyReport& report) {
+  std::vector<std::string> based;
+  for (const CheckedBackup& b : backups) {
+    if (b.source == source_ && b.anchor && !b.vanished) based.push_back(b.epoch);
+  }
   for (auto& [name, epoch] : epochs_) {
     std::erase_if(epoch.pieces, [](const CheckedPiece& p) { return p.vanished; });
     std::vector<CheckedBackup*> bases;
@@ -223,6 +227,8 @@ Result<> LogChecker::check_coverage(std::vector<CheckedBackup>& backups,
               [](const auto* a, const auto* b) { return *a->anchor < *b->anchor; });
     if (!bases.empty()) {
       TRY_OK(check_epoch(name, epoch, std::move(bases), report));
+    } else if (const Engine* engine = engine_of_epoch(name); engine && engine->goes_on_from(name, based)) {
+      continue;
     } else if (epoch.seen_before_manifests && !epoch.pieces.empty()) {
       TRY_OK(tell_baseless(name, epoch, unreadable));
     }

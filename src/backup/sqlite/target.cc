@@ -13,25 +13,6 @@ namespace {
 // A fraction of a second beyond what is covered is what a person means by "now".
 constexpr auto kSlack = std::chrono::seconds(1);
 
-std::string describe(Timestamp t) {
-  return to_rfc3339(t);
-}
-
-// The nearest recoverable moments on both sides, as a person can type them.
-std::string nearest_hint(const SourceState& state, Timestamp asked) {
-  std::optional<Timestamp> before, after;
-  for (const Window& w : state.windows) {
-    if (w.to <= asked && (!before || w.to > *before)) before = w.to;
-    if (w.from >= asked && (!after || w.from < *after)) after = w.from;
-  }
-  std::string out =
-      before && after ? "the nearest recoverable moments are" : "the nearest recoverable moment is";
-  if (before) out += " " + describe(*before);
-  if (before && after) out += " and";
-  if (after) out += " " + describe(*after);
-  return before || after ? out + "; `varve list` shows all" : "nothing of this source can be recovered yet";
-}
-
 // Chooses base and pieces for a state of one epoch.
 class TargetFinder {
  public:
@@ -77,7 +58,7 @@ class TargetFinder {
     for (const auto* m : bases_of(state_, log.epoch)) {
       if (!forced && m->moment <= time) base = m;
     }
-    if (!base || base->moment > time) return not_recoverable(describe(time), time);
+    if (!base || base->moment > time) return not_recoverable(to_rfc3339(time), time);
     const auto singles = commit_pieces(log);
     TRY_ASSIGN(size_t i, first_piece_after(repo_, ctx_, singles, time));
     uint64_t txn = *anchor_of(*base);
@@ -100,12 +81,12 @@ class TargetFinder {
         Code::kIncomplete,
         fmt::format("{}: what was committed between {} and {} was found afterwards, and when each commit was "
                     "made is not known",
-                    state_.source, describe(gap.from), describe(gap.to)),
+                    state_.source, to_rfc3339(gap.from), to_rfc3339(gap.to)),
         fmt::format("choose one of these two moments, or a transaction after txn:{} by its number", before));
   }
   tl::unexpected<Error> not_recoverable(const std::string& what, Timestamp near) const {
     return fail(Code::kIncomplete, fmt::format("{}: {} cannot be recovered", state_.source, what),
-                nearest_hint(state_, near));
+                nearest_moments(state_, near));
   }
 
   const EpochLog* epoch(const std::string& name) const {
@@ -133,7 +114,7 @@ Result<> refuse_lost(const SourceState& state, Timestamp newest, Of of) {
     Error e{
         Code::kDamaged, fmt::format("{}: {}; it may be newer than what can be restored", state.source, what),
         fmt::format("to take what there is, name its moment: --to {}; `varve verify` tells what is damaged",
-                    describe(newest))};
+                    to_rfc3339(newest))};
     if (cause) e.cause = std::make_shared<const Error>(*cause);
     return fail(std::move(e));
   };
@@ -195,12 +176,12 @@ Result<Target> find_target(const repo::RepositoryPtr& repo, const Context& ctx, 
             (!forced || w.epoch == forced->epoch))
           best = &w;
       }
-      if (!best) return finder.not_recoverable(describe(point.time), point.time);
+      if (!best) return finder.not_recoverable(to_rfc3339(point.time), point.time);
       if (!best->epoch.empty()) return finder.at_time(*finder.epoch(best->epoch), point.time, forced);
       for (const repo::Manifest& m : state.backups.manifests) {
         if (m.moment == best->from && !anchor_of(m)) return finder.of_backup(m);
       }
-      return finder.not_recoverable(describe(point.time), point.time);
+      return finder.not_recoverable(to_rfc3339(point.time), point.time);
     }
     case Point::Kind::kTxn:
     case Point::Kind::kBefore: {

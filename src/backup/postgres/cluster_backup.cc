@@ -1,0 +1,85 @@
+// Backups of a cluster: its files, then the WAL that makes them one state.
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "backup/postgres/wal_archive.h"
+#include "backup/postgres/wal_files.h"
+#include "backup/postgres/work.h"
+#include "backup/store_capture.h"
+#include "base/log.h"
+#include "engine/postgres/capture.h"
+
+namespace varve::backup::postgres {
+namespace {
+
+// The WAL from the capture's start to its stop, out of pg_wal. A primary has ended the segment of the stop by
+// then, so it is taken whole, as archive_command will give it; of a standby's last one only what is certain.
+Result<> store_wal(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
+                   const db::ClusterCapture& capture) {
+  const db::CaptureData& data = capture.data();
+  WalArchive archive(repo, source);
+  const uint32_t size = data.wal_segment_size;
+  for (uint64_t at = data.start_lsn / size * size; at < data.stop_lsn; at += size) {
+    TRY_OK(ctx.check());
+    const std::string name = db::segment_name(data.timeline, at, size);
+    WalFile file;
+    file.system_id = data.system_id;
+    file.timeline = data.timeline;
+    file.segment_size = size;
+    file.start = at;
+    const bool whole = !data.from_standby || at + size <= data.stop_lsn;
+    file.length = whole ? size : data.stop_lsn - at;
+    auto stored = store_segment(archive, ctx, capture.wal_directory() / name, file);
+    if (!stored && stored.error().code == Code::kNotFound)
+      return fail(Code::kIncomplete,
+                  fmt::format("the server removed the WAL segment {} before it could be stored", name),
+                  "let it keep more WAL: a free replication slot (max_replication_slots), or wal_keep_size");
+    if (!stored) return fail(stored.error());
+  }
+  if (data.timeline == 1) return {};
+  const std::string name = db::history_name(data.timeline);
+  auto content = os::read_file(capture.wal_directory() / name, 1 << 20);
+  if (!content && content.error().code == Code::kNotFound) return {};  // a timeline that began with initdb
+  if (!content) return fail(content.error());
+  return archive.store_history(ctx, data.system_id, data.timeline, *content).map([](const auto&) {});
+}
+
+// What a restore will need must be seen there, not believed.
+Result<> check_wal(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
+                   const db::CaptureData& data) {
+  WalArchive archive(repo, source);
+  TRY_ASSIGN(const auto pieces,
+             archive.pieces(ctx, data.system_id, data.timeline, data.start_lsn, data.stop_lsn));
+  const uint64_t end = contiguous_end(pieces, data.start_lsn - 1) + 1;
+  if (end >= data.stop_lsn) return {};
+  return fail(Code::kIncomplete,
+              fmt::format("the WAL from {} on, which the backup needs, is not in the repository",
+                          db::format_lsn(end)));
+}
+
+}  // namespace
+
+Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
+                              const BackupOptions& options, Progress& progress) {
+  TRY_ASSIGN(const db::ClusterSpec spec, spec_of(source));
+  const OpenCapture open = [&]() -> Result<std::unique_ptr<engine::Capture>> {
+    TRY_ASSIGN(auto capture, db::begin_capture(ctx, spec, {}));
+    return std::unique_ptr<engine::Capture>(std::move(capture));
+  };
+  const MakeHooks hooks = [&](engine::Capture& opened) {
+    auto& capture = static_cast<db::ClusterCapture&>(opened);
+    CaptureHooks out;
+    out.before_commit = [&](repo::Manifest& m) -> Result<> {
+      progress.phase = "storing the WAL";
+      TRY_OK(store_wal(repo, ctx, source.name, capture));
+      TRY_OK(check_wal(repo, ctx, source.name, capture.data()));
+      capture.release();
+      m.epoch = epoch_of(capture.data().system_id, capture.data().timeline);
+      return {};
+    };
+    return out;
+  };
+  return store_captures(repo, ctx, source, options, open, hooks, progress);
+}
+
+}  // namespace varve::backup::postgres

@@ -1,0 +1,16 @@
+// The parts of PostgreSQL's Engine (engines.h), one file each.
+#pragma once
+
+#include "backup/engines.h"
+#include "engine/postgres/source.h"
+
+namespace varve::backup::postgres {
+
+Result<engine::postgres::ClusterSpec> spec_of(const Source& source);
+
+Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
+                              const BackupOptions& options, Progress& progress);
+Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
+                              const RestoreOptions& options, Progress& progress);
+
+}  // namespace varve::backup::postgres
