@@ -54,10 +54,14 @@ std::optional<Stat> process_stat(int64_t pid) {
 }  // namespace
 
 ProcessIdentity self_identity() {
+  return identity_of(::getpid());
+}
+
+ProcessIdentity identity_of(int64_t pid) {
   ProcessIdentity id;
   id.host = host_name();
   id.boot = boot_id();
-  id.pid = ::getpid();
+  id.pid = pid;
   if (auto stat = process_stat(id.pid)) id.started = stat->started;
   return id;
 }
