@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "engine/postgres/position.h"
+#include "engine/postgres/lsn.h"
 
 namespace varve::engine::postgres {
 namespace {
@@ -95,7 +95,7 @@ Result<std::string> recovery_settings(const RecoveryTarget& target, std::string_
   out += line("restore_command", restore_command);
   out += line("recovery_target", target.kind == Kind::kImmediate ? "immediate" : "");
   out += line("recovery_target_time", target.kind == Kind::kTime ? time_text(target.time) : "");
-  out += line("recovery_target_lsn", target.kind == Kind::kLsn ? position_text(target.lsn) : "");
+  out += line("recovery_target_lsn", target.kind == Kind::kLsn ? format_lsn(target.lsn) : "");
   out +=
       line("recovery_target_xid", target.kind == Kind::kXid ? std::to_string(target.xid & 0xffffffff) : "");
   out += line("recovery_target_name", target.kind == Kind::kName ? target.name : "");

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "engine/postgres/connection.h"
 #include "engine/postgres/control_file.h"
-#include "engine/postgres/position.h"
+#include "engine/postgres/lsn.h"
 
 namespace varve::engine::postgres {
 namespace {
@@ -196,7 +196,7 @@ Result<> ask(const Context& ctx, Connection& session, RecoveryProgress& progress
                                             " (extract(epoch FROM pg_catalog.pg_last_xact_replay_timestamp())"
                                             " * 1000000)::bigint",
                                             paused)));
-  if (auto lsn = parse_position(rows.text(0, 0))) progress.replayed = *lsn;
+  if (auto lsn = parse_lsn(rows.text(0, 0))) progress.replayed = *lsn;
   if (!rows.is_null(0, 2)) {
     TRY_ASSIGN(const uint64_t us, rows.number(0, 2));
     progress.moment = Timestamp(std::chrono::microseconds(static_cast<int64_t>(us)));
