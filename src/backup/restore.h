@@ -28,10 +28,11 @@ struct RestoreOptions {
   // The words of a program that brings the log's files: `varve log fetch … SOURCE`, to which the server's
   // names are added.
   std::vector<std::string> fetch_command;
+  bool server_can_fetch = true;    // false: the key is only in our hands
   bool standby = false;            // goes on recovering for ever
   std::string action = "promote";  // when the point is reached: promote, pause or shutdown
   bool start = false;              // start it, and wait until the point is reached
-  uint32_t port = 0;               // for start; 0: a free one
+  uint32_t port = 0;               // for start; 0: as its configuration says
 };
 
 // What a restore would use.

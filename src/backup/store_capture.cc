@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <random>
 #include <sys/utsname.h>
 #include <thread>
 
@@ -58,51 +59,127 @@ repo::FileAttributes attributes_of(const engine::FileSpec& f) {
           f.link_target};
 }
 
-// Reads one file page by page into the backup.
-Result<> copy_file(const Context& ctx, engine::Capture& capture, const engine::FileSpec& spec,
-                   repo::BackupWriter& writer, Progress& progress) {
-  std::unique_ptr<engine::FileReader> reader;
-  if (spec.type == engine::FileType::kRegular) {
-    TRY_ASSIGN(reader, capture.open(spec));
-    if (!reader) return {};  // it vanished, and the log knows
+// Pages called unchanged that are read and compared all the same, in all.
+constexpr uint64_t kSamples = 200;
+
+// Copies the files of one capture.
+class FilesCopy {
+ public:
+  FilesCopy(const Context& ctx, engine::Capture& capture, const std::vector<engine::FileSpec>& files,
+            repo::BackupWriter& writer, const ChangedPages* changes, Progress& progress)
+      : ctx_(ctx), capture_(capture), files_(files), writer_(writer), changes_(changes), progress_(progress) {
+    uint64_t pages = 1;
+    for (const auto& f : files) pages += f.page_size ? f.size / f.page_size : 0;
+    sample_every_ = std::max<uint64_t>(1, pages / kSamples);
   }
-  TRY_ASSIGN(auto file, writer.file(attributes_of(spec)));
-  if (reader) {
+
+  Result<> run(unsigned workers) {
+    std::atomic<size_t> next{0};
+    TaskGroup group(ctx_.stop);
+    Context inner = ctx_;
+    inner.stop = group.token();
+    for (size_t i = 0; i < std::min<size_t>(workers, files_.size()); ++i) {
+      group.spawn([&](const std::stop_token&) -> Result<> {
+        std::minstd_rand random(std::random_device{}());
+        for (size_t f; (f = next++) < files_.size();) TRY_OK(copy(inner, files_[f], random));
+        return {};
+      });
+    }
+    return group.wait();
+  }
+  uint64_t read() const { return read_; }
+
+ private:
+  using File = repo::BackupWriter::FileWriter;
+
+  Result<> copy(const Context& ctx, const engine::FileSpec& spec, std::minstd_rand& random) {
+    std::unique_ptr<engine::FileReader> reader;
+    if (spec.type == engine::FileType::kRegular) {
+      TRY_ASSIGN(reader, capture_.open(spec));
+      if (!reader) return {};  // it vanished, and the log knows
+    }
+    TRY_ASSIGN(auto file, writer_.file(attributes_of(spec)));
+    if (reader) {
+      const bool known = changes_ && file->parent_pages() > 0 && changes_->knows(spec);
+      TRY_OK(known ? copy_changed(ctx, spec, *reader, *file, random)
+                   : copy_range(ctx, spec, *reader, *file, 0, pages_of(spec)));
+    }
+    TRY_OK(file->finish());
+    ++progress_.done_items;
+    return {};
+  }
+
+  static uint64_t pages_of(const engine::FileSpec& spec) {
+    return (spec.size + spec.page_size - 1) / spec.page_size;
+  }
+
+  // Pages [first, end), read and compared.
+  Result<> copy_range(const Context& ctx, const engine::FileSpec& spec, engine::FileReader& reader,
+                      File& file, uint64_t first, uint64_t end) {
+    const uint64_t to = std::min(spec.size, end * spec.page_size);
     const size_t step = std::max<size_t>(1, kReadBytes / spec.page_size) * spec.page_size;
     Buffer buffer;
-    for (uint64_t at = 0; at < spec.size;) {
+    for (uint64_t at = first * spec.page_size; at < to; at += buffer.size()) {
       TRY_OK(ctx.check());
-      buffer.resize(std::min<uint64_t>(step, spec.size - at));
-      TRY_OK(reader->read(at, buffer));
+      buffer.resize(std::min<uint64_t>(step, to - at));
+      TRY_OK(reader.read(at, buffer));
       for (ByteView rest = buffer; !rest.empty();) {
         const size_t n = std::min<size_t>(spec.page_size, rest.size());
-        TRY_OK(file->page(rest.first(n)));
+        TRY_OK(file.page(rest.first(n)));
         rest = rest.subspan(n);
       }
-      at += buffer.size();
-      progress.done_bytes += buffer.size();
+      progress_.done_bytes += buffer.size();
+      read_ += buffer.size();
     }
+    return {};
   }
-  TRY_OK(file->finish());
-  ++progress.done_items;
-  return {};
-}
 
-Result<> copy_files(const Context& ctx, engine::Capture& capture, const std::vector<engine::FileSpec>& files,
-                    repo::BackupWriter& writer, unsigned workers, Progress& progress) {
-  std::atomic<size_t> next{0};
-  TaskGroup group(ctx.stop);
-  Context inner = ctx;
-  inner.stop = group.token();
-  for (size_t i = 0; i < std::min<size_t>(workers, files.size()); ++i) {
-    group.spawn([&](const std::stop_token&) -> Result<> {
-      for (size_t f; (f = next++) < files.size();)
-        TRY_OK(copy_file(inner, capture, files[f], writer, progress));
-      return {};
-    });
+  // A short last page is never called unchanged: its length tells nothing of its content.
+  Result<> copy_changed(const Context& ctx, const engine::FileSpec& spec, engine::FileReader& reader,
+                        File& file, std::minstd_rand& random) {
+    const uint64_t pages = pages_of(spec), whole = std::min(spec.size / spec.page_size, file.parent_pages());
+    for (uint64_t at = 0; at < pages;) {
+      uint64_t end = at;
+      while (end < whole && !changes_->changed(spec, end)) ++end;
+      if (end > at) {
+        TRY_OK(sample(spec, reader, file, at, end, random));
+        TRY_OK(file.unchanged(end - at));
+        progress_.done_bytes += (end - at) * spec.page_size;
+        at = end;
+        continue;
+      }
+      while (end < pages && (end >= whole || changes_->changed(spec, end))) ++end;
+      TRY_OK(copy_range(ctx, spec, reader, file, at, end));
+      at = end;
+    }
+    return {};
   }
-  return group.wait();
-}
+
+  // A wrong map must not become a wrong backup: some of what it calls unchanged is looked at.
+  Result<> sample(const engine::FileSpec& spec, engine::FileReader& reader, File& file, uint64_t first,
+                  uint64_t end, std::minstd_rand& random) {
+    Buffer now(spec.page_size), before(spec.page_size);
+    for (uint64_t page = first + random() % sample_every_; page < end;
+         page += 1 + random() % (2 * sample_every_)) {
+      TRY_OK(file.parent_page(page, before));
+      TRY_OK(reader.read(page * spec.page_size, now));
+      read_ += now.size();
+      if (!changes_->contradicts(before, now)) continue;
+      return fail(Code::kIncomplete, fmt::format("page {} of {} changed, and {} does not tell", page,
+                                                 spec.path, changes_->from()));
+    }
+    return {};
+  }
+
+  const Context& ctx_;
+  engine::Capture& capture_;
+  const std::vector<engine::FileSpec>& files_;
+  repo::BackupWriter& writer_;
+  const ChangedPages* changes_;
+  Progress& progress_;
+  uint64_t sample_every_ = 1;
+  std::atomic<uint64_t> read_{0};
+};
 
 Result<> copy_late(const engine::LateFile& late, repo::BackupWriter& writer) {
   TRY_ASSIGN(auto file, writer.file(attributes_of(late.spec)));
@@ -138,7 +215,13 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   repo::Manifest m;
   for (const auto& f : files) m.size += f.size;
   progress.begin("reading", m.size, files.size());
-  TRY_OK(copy_files(ctx, capture, files, *writer, worker_count(options.workers), progress));
+  std::unique_ptr<ChangedPages> changes;
+  std::string why_compared;
+  if (writer->parent() && hooks.changes) {
+    TRY_ASSIGN(changes, hooks.changes(*writer->parent(), why_compared));
+  }
+  FilesCopy copy(ctx, capture, files, *writer, changes.get(), progress);
+  TRY_OK(copy.run(worker_count(options.workers)));
   TRY_ASSIGN(engine::CaptureEnd end, capture.finish(ctx));
   for (const engine::LateFile& late : end.late_files) {
     m.size += late.spec.size;
@@ -158,8 +241,9 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   m.moment = end.moment.value_or(info.moment);
   m.start_position = info.start_position;
   m.stop_position = end.stop_position;
-  m.read = m.size;
-  m.changed_pages_from = full ? "everything" : "comparison";
+  m.read = copy.read();
+  m.changed_pages_from = full ? "everything" : changes ? changes->from() : "comparison";
+  if (!why_compared.empty()) m.warnings.push_back("everything was read and compared: " + why_compared);
   m.host = host_name();
   m.address = source.address;
   m.varve_version = VARVE_VERSION;
@@ -177,10 +261,24 @@ Result<repo::Manifest> store_captures(const repo::RepositoryPtr& repo, const Con
                                       const Source& source, const BackupOptions& options,
                                       const OpenCapture& open, const MakeHooks& hooks, Progress& progress) {
   BackupOptions again = options;
+  bool trust_log = true;
   for (int attempt = 1;; ++attempt) {
     TRY_ASSIGN(auto capture, open());
-    auto made = store_capture(repo, ctx, source, *capture, again, hooks(*capture), progress);
-    if (made || made.error().code != Code::kConflict || attempt == kAttempts) return made;
+    CaptureHooks own = hooks(*capture);
+    if (!trust_log)
+      own.changes = [](const repo::Manifest&, std::string& why) -> Result<std::unique_ptr<ChangedPages>> {
+        why = "a sample showed that the log does not tell every change";
+        return nullptr;
+      };
+    auto made = store_capture(repo, ctx, source, *capture, again, own, progress);
+    if (made || attempt == kAttempts) return made;
+    const Code code = made.error().code;
+    if (code == Code::kIncomplete && trust_log && own.changes) {
+      log::warn("{}; reading everything", made.error().describe());
+      trust_log = false;
+      continue;
+    }
+    if (code != Code::kConflict) return made;
     log::warn("{}; trying again", made.error().describe());
     again.type = Type::kFull;  // builds on nothing that could be condemned
   }

@@ -215,6 +215,14 @@ std::string json_follow(const backup::FollowStatus& s, const std::string& source
                              {"finished", finished}});
 }
 
+std::string json_push(const std::string& file, const std::string& source, const backup::PushReport& r) {
+  return document("push", {{"source", source}, {"file", file}, {"stored", r.stored}, {"ahead", r.ahead}});
+}
+
+std::string json_fetch(const std::string& file, const std::string& source, bool there) {
+  return document("fetch", {{"source", source}, {"file", file}, {"there", there}});
+}
+
 std::string json_history_begin() {
   return "{\"format\":1,\"events\":[";
 }

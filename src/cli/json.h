@@ -8,6 +8,7 @@
 
 #include "backup/expire.h"
 #include "backup/follow.h"
+#include "backup/log_files.h"
 #include "backup/log_state.h"
 #include "backup/restore.h"
 #include "backup/verify.h"
@@ -31,6 +32,8 @@ std::string json_restore(const backup::TableReport& report);
 std::string json_restore(const RestorePlan& plan);
 std::string json_follow(const backup::FollowStatus& status, const std::string& source, bool finished);
 // history is written as it is read: begin, events with "," between, end.
+std::string json_push(const std::string& file, const std::string& source, const backup::PushReport& report);
+std::string json_fetch(const std::string& file, const std::string& source, bool there);
 std::string json_history_begin();
 std::string json_event(const engine::Event& event);
 std::string json_history_end();

@@ -50,6 +50,19 @@ Result<int> run_action(const CommandLine::Parsed& parsed, const Globals& globals
   return parsed.action(session);
 }
 
+// PostgreSQL takes any end of a restore_command from 1 to 125 for "this file is not there", ends its recovery
+// and opens the database; and of an archive_command anything above 125 for a reason to stop its archiver. So
+// a failed `log fetch` must not look like an answer, nor a failed `log push` like a catastrophe.
+int failed_status(const std::vector<std::string>& arguments, int status) {
+  constexpr int kNoAnswer = 200, kFailed = 1;
+  for (size_t i = 0; i + 1 < arguments.size(); ++i) {
+    if (arguments[i] != "log") continue;
+    if (arguments[i + 1] == "fetch") return kNoAnswer;
+    if (arguments[i + 1] == "push" && status > 125) return kFailed;
+  }
+  return status;
+}
+
 int run(const std::vector<std::string>& arguments) {
   crypto::SecretText passphrase = take_environment_passphrase();
   const std::stop_token stop = os::install_stop_signals();
@@ -60,7 +73,7 @@ int run(const std::vector<std::string>& arguments) {
   const auto parsed = line.parse(arguments);
   if (!parsed) {
     Output(asks_for_json(arguments), false).error(parsed.error());
-    return exit_code(parsed.error().code);
+    return failed_status(arguments, exit_code(parsed.error().code));
   }
   const Output out(globals.json, globals.quiet);
   int status = parsed->exit_code;
@@ -69,11 +82,11 @@ int run(const std::vector<std::string>& arguments) {
   } else {
     const auto done = run_action(*parsed, globals, out, std::move(passphrase), arguments, stop);
     if (!done) out.error(done.error());
-    status = done ? *done : exit_code(done.error().code);
+    status = done ? *done : failed_status(arguments, exit_code(done.error().code));
   }
   if (const auto flushed = out.flush(); !flushed) {
     Output(false, false).error(flushed.error());
-    if (status == 0) status = exit_code(flushed.error().code);
+    if (status == 0) status = failed_status(arguments, exit_code(flushed.error().code));
   }
   return status;
 }
@@ -82,10 +95,11 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace varve::cli
 
 int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
-    return varve::cli::run(std::vector<std::string>(argv + 1, argv + argc));
+    return varve::cli::run(arguments);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "error: %s\nhint: this is a mistake of varve itself; please report it\n", e.what());
-    return 1;
+    return varve::cli::failed_status(arguments, 1);
   }
 }

@@ -1,6 +1,7 @@
 #include "cli/session.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 
 #include "base/text.h"
@@ -237,6 +238,8 @@ Result<backup::Source> Session::from_configuration(const plan::SourceConfig& sou
   if (!out)
     return fail(std::move(out).error().with_context("source " + source.name + " of the configuration"));
   out->name = source.name;
+  if (const auto at = source.settings.find("data_directory"); at != source.settings.end())
+    out->data_directory = at->second;
   return out;
 }
 
@@ -246,7 +249,8 @@ Result<backup::Source> Session::from_address(const std::string& address) {
   TRY_ASSIGN(const plan::Configuration* config, configuration());
   for (const auto& [name, source] : config->sources) {
     const auto known = backup::source_from_address(source.address);
-    if (known && known->address == out.address) out.name = name;
+    if (!known || known->address != out.address) continue;
+    TRY_ASSIGN(out, from_configuration(source));
   }
   return out;
 }
@@ -315,6 +319,36 @@ Result<backup::Source> Session::live_source(const repo::Repository* repo, const 
   return fail(Code::kNotFound, fmt::format("\"{}\" is neither a file nor a known source", printable(text)),
               known.empty() ? "give the path of a SQLite database, such as sqlite:/srv/app.db"
                             : which_sources(text, known));
+}
+
+Result<std::vector<std::string>> Session::fetch_command(const std::string& source) {
+  const auto absolute = [](const std::string& path) { return std::filesystem::absolute(path).string(); };
+  std::error_code ignored;
+  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe", ignored).string(), "log",
+                                    "fetch"};
+  TRY_ASSIGN(const RepositoryPlace where, place(source));
+  TRY_ASSIGN(const plan::Configuration* config, configuration());
+  const auto add = [&](const char* option, const std::string& value) {
+    words.insert(words.end(), {option, value});
+  };
+  if (!config->path.empty()) add("--config", absolute(config->path));
+  add("--repo", where.config                                 ? where.config->name
+                : where.url.find("://") == std::string::npos ? absolute(where.url)
+                                                             : where.url);
+  if (!globals_.passphrase_file.empty()) add("--passphrase-file", absolute(globals_.passphrase_file));
+  if (!globals_.passphrase_command.empty()) add("--passphrase-command", globals_.passphrase_command);
+  if (!globals_.key_file.empty()) add("--key-file", absolute(globals_.key_file));
+  if (!globals_.key_command.empty()) add("--key-command", globals_.key_command);
+  words.push_back(source);
+  return words;
+}
+
+Result<bool> Session::others_can_open(const repo::Repository& repo, const std::string& source) {
+  if (!repo.encrypted() || !globals_.passphrase_file.empty() || !globals_.passphrase_command.empty() ||
+      !globals_.key_file.empty() || !globals_.key_command.empty())
+    return true;
+  TRY_ASSIGN(const RepositoryPlace where, place(source));
+  return environment_passphrase_.empty() && where.config && !secret_place(*where.config).empty();
 }
 
 Result<std::string> Session::stored_backup(const repo::Repository& repo, const std::string& source,

@@ -62,6 +62,13 @@ class Session {
   Result<std::string> stored_backup(const repo::Repository& repo, const std::string& source,
                                     const std::string& text) const;
 
+  // The words by which another program, such as a database's server, brings files of the log from the same
+  // repository: `varve log fetch … SOURCE`.
+  Result<std::vector<std::string>> fetch_command(const std::string& source);
+  // Whether it finds the key by itself: in a file, by a command or by the configuration, not in our
+  // environment.
+  Result<bool> others_can_open(const repo::Repository& repo, const std::string& source);
+
   // The audit trail. A failure is recorded with its message.
   void record(const repo::Repository& repo, const std::string& what, const std::string& source,
               const std::string& backup, const std::string& outcome, const std::string& detail) const;

@@ -244,17 +244,30 @@ Result<> read_repository(Section& in, RepositoryConfig& out) {
 Result<> read_source(Section& in, SourceConfig& out) {
   std::string path;
   TRY_OK(in.read("engine", out.engine));
-  TRY_OK(in.read("path", path));
-  TRY_OK(in.read("repositories", out.repositories));
-  TRY_OK(in.read("plan", out.plan));
-  TRY_OK(in.finish());
+  static const std::vector<std::string> kEngines = {"sqlite", "postgres"};
   if (out.engine.empty())
     return fail(
         in.error("engine", fmt::format("{} has no engine", in.title()), "for example: engine = \"sqlite\""));
-  static const std::vector<std::string> kEngines = {"sqlite"};
-  if (out.engine != kEngines[0])
+  if (std::find(kEngines.begin(), kEngines.end(), out.engine) == kEngines.end())
     return fail(in.error("engine", fmt::format("unknown engine \"{}\"", printable(out.engine)),
                          suggestion(out.engine, kEngines, "engines of this version")));
+  const bool file = out.engine == "sqlite";
+  if (file) {
+    TRY_OK(in.read("path", path));
+  } else {
+    TRY_OK(in.read("connection", out.settings["connection"]));
+    TRY_OK(in.read("data_directory", out.settings["data_directory"]));
+  }
+  TRY_OK(in.read("repositories", out.repositories));
+  TRY_OK(in.read("plan", out.plan));
+  TRY_OK(in.finish());
+  if (!file) {
+    const std::string& connection = out.settings["connection"];
+    out.address = connection.starts_with("postgresql:") || connection.starts_with("postgres:")
+                      ? connection
+                      : "postgres:" + connection;
+    return {};
+  }
   if (path.empty())
     return fail(in.error("path", fmt::format("{} has no path", in.title()),
                          "for example: path = \"/srv/app.db\", or a glob: path = \"/srv/*.db\""));

@@ -138,6 +138,19 @@ Result<> BackupWriter::FileWriter::unchanged(uint64_t count) {
   return {};
 }
 
+Result<> BackupWriter::FileWriter::parent_page(uint64_t page, MutableBytes out) {
+  if (page >= parent_pages_ || out.size() != before_->attributes.page_bytes(page))
+    return fail(Code::kInternal, "a page is asked for that the parent does not have");
+  const uint32_t per = backup_.options_.segment_pages;
+  TRY_ASSIGN(const SegmentMap map, backup_.parent_files_->map(*before_, page / per));
+  const auto index = static_cast<uint32_t>(page % per);
+  if (map.is_zero(index)) {
+    std::fill(out.begin(), out.end(), std::byte{0});
+    return {};
+  }
+  return backup_.parent_slots_->read_page(map.place(index), out);
+}
+
 Result<> BackupWriter::FileWriter::flush() {
   if (waiting_.empty()) return {};
   FrameInput input = std::exchange(frame_, {});

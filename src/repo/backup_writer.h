@@ -39,6 +39,8 @@ class BackupWriter {
     Result<> unchanged(uint64_t count);
     // Pages of this file in the parent, 0 when it has none or its pages have another size.
     uint64_t parent_pages() const { return parent_pages_; }
+    // The parent's content of a page that it has, page_bytes() long.
+    Result<> parent_page(uint64_t page, MutableBytes out);
     // After the last page: the file joins the backup.
     Result<> finish();
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "backup/postgres/wal_archive.h"
+#include "backup/postgres/wal_changes.h"
 #include "backup/postgres/wal_files.h"
 #include "backup/postgres/work.h"
 #include "backup/store_capture.h"
@@ -69,6 +70,9 @@ Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ct
   const MakeHooks hooks = [&](engine::Capture& opened) {
     auto& capture = static_cast<db::ClusterCapture&>(opened);
     CaptureHooks out;
+    out.changes = [&](const repo::Manifest& parent, std::string& why) {
+      return changes_since(repo, ctx, source.name, capture, parent, why);
+    };
     out.before_commit = [&](repo::Manifest& m) -> Result<> {
       progress.phase = "storing the WAL";
       TRY_OK(store_wal(repo, ctx, source.name, capture));

@@ -220,10 +220,10 @@ class FilesRestore {
     Buffer content;
     TRY_OK(read_small(f, content));
     std::string out;
-    for (const std::string& line : split(as_text(content), '\n')) {
-      const auto at = moved_.find(line.substr(0, line.find(' ')));
+    for (const std::string_view line : split(as_text(content), '\n')) {
+      const auto at = moved_.find(std::string(line.substr(0, line.find(' '))));
       if (!line.empty())
-        out += at == moved_.end() ? line + "\n" : fmt::format("{} {}\n", at->first, at->second);
+        out += at == moved_.end() ? std::string(line) + "\n" : fmt::format("{} {}\n", at->first, at->second);
     }
     TRY_OK(os::replace_file(place(f), as_bytes(out)));
     adopt(place(f), f.attributes);

@@ -41,6 +41,11 @@ class ClusterRestore {
     if (options_.force)
       return fail(Code::kUsage, "--force does not go with a cluster",
                   "choose an empty --target, or --delta to bring an existing directory back");
+    if (!options_.server_can_fetch)
+      return fail(
+          Code::kUsage, "the server must be able to read the log too, and cannot ask for the passphrase",
+          "write it to a file that only the server's user can read, and give --passphrase-file FILE (or "
+          "--key-file FILE)");
     TRY_ASSIGN(const Action action, parse_action(options_.action));
     TRY_ASSIGN(Target target, find_target(repo_, ctx_, state_, options_.point, options_.backup));
     target.recovery.action = action;
@@ -95,7 +100,7 @@ class ClusterRestore {
   Result<> start(const Target& target, const TargetDirectory& directory, const db::Binaries& binaries) {
     db::ServerOptions options;
     options.isolated = false;
-    options.port = options_.port ? options_.port : 5432;
+    if (options_.port) options.port = options_.port;
     options.socket_folder = directory.path();
     progress_.begin("recovering", 0);
     TRY_ASSIGN(const db::RunningServer server, db::start_server(ctx_, directory.path(), binaries, options));

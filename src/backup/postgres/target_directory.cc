@@ -94,11 +94,17 @@ Result<> TargetDirectory::begin(uint64_t system_id) const {
 }
 
 Result<> TargetDirectory::finish(ByteView control_file, uint32_t mode) const {
+  TRY_ASSIGN(const auto folder, os::status(path_));
   TRY_OK(sync_file_system(path_));
   const os::Path tablespaces = path_ / "pg_tblspc";
   TRY_OK(os::for_each_entry(tablespaces,
                             [&](const os::Entry& e) { return sync_file_system(tablespaces / e.name); }));
-  TRY_OK(os::replace_file(path_ / db::kControlPath, control_file, mode));
+  const os::Path control = path_ / db::kControlPath, ready = control.native() + ".varve";
+  TRY_OK(os::replace_file(ready, control_file, mode));
+  if (::geteuid() == 0 && ::chown(ready.c_str(), folder->uid, folder->gid) != 0)
+    return fail(os::errno_error(errno, "give its owner", ready));
+  TRY_OK(os::rename_file(ready, control));
+  TRY_OK(os::sync_directory(control.parent_path()));
   TRY_OK(os::remove_file(path_ / kMarker));
   return os::sync_directory(path_);
 }

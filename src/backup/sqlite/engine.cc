@@ -34,7 +34,9 @@ class SqliteEngine final : public Engine {
     TRY_ASSIGN(const db::SourceSpec spec, db::parse_source(source.address));
     // Beside a follower, the backup's place in the log makes it a base for any later moment.
     const MakeHooks hooks = [&](engine::Capture&) {
-      return CaptureHooks{{}, [&](repo::Manifest& m) { return anchor_to_log(repo, ctx, m); }};
+      CaptureHooks out;
+      out.before_commit = [&](repo::Manifest& m) { return anchor_to_log(repo, ctx, m); };
+      return out;
     };
     return store_captures(
         repo, ctx, source, options, [&] { return db::begin_capture(ctx, spec, {}); }, hooks, progress);

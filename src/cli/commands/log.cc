@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "backup/follow.h"
+#include "backup/log_files.h"
 #include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
@@ -85,6 +86,41 @@ Result<int> run_follow(Session& session, const Options& o) {
   return 0;
 }
 
+struct FileOptions {
+  std::string source, name, target;
+  std::optional<uint32_t> workers, ahead;
+};
+
+// The server calls us in its data directory, with a path below its pg_wal.
+Result<os::Path> data_directory_of(const std::string& target) {
+  const os::Path folder = std::filesystem::absolute(target).lexically_normal().parent_path().parent_path();
+  TRY_ASSIGN(const auto there, os::status(folder / "global/pg_control"));
+  if (there) return folder;
+  std::error_code error;
+  return std::filesystem::current_path(error);
+}
+
+Result<int> run_push(Session& session, const FileOptions& o) {
+  backup::PushOptions options;
+  TRY_ASSIGN(options.workers, number_within("--workers", o.workers.value_or(options.workers), 1, 64));
+  TRY_ASSIGN(options.ahead, number_within("--ahead", o.ahead.value_or(options.ahead), 0, 1024));
+  TRY_ASSIGN(const repo::RepositoryPtr repo, session.open(o.source, Session::Access::kWrite));
+  TRY_ASSIGN(const backup::Source source, session.live_source(repo.get(), o.source));
+  TRY_ASSIGN(const auto report, backup::push_log_file(repo, session.ctx(), source.name, o.name, options));
+  session.out().object(json_push(o.name, source.name, report));
+  return 0;
+}
+
+// Restored on a fresh machine, the source is known by its name in the repository alone.
+Result<int> run_fetch(Session& session, const FileOptions& o) {
+  TRY_ASSIGN(const repo::RepositoryPtr repo, session.open(o.source, Session::Access::kRead));
+  TRY_ASSIGN(const std::string source, session.stored_source(*repo, o.source));
+  TRY_ASSIGN(const os::Path folder, data_directory_of(o.target));
+  TRY_ASSIGN(const bool there, backup::fetch_log_file(repo, session.ctx(), source, o.name, o.target, folder));
+  session.out().object(json_fetch(o.name, source, there));
+  return there ? 0 : 1;
+}
+
 }  // namespace
 
 void declare_log(Command root) {
@@ -103,6 +139,31 @@ void declare_log(Command root) {
       .example("varve log follow app.db", "every commit within a second, until it is stopped")
       .example("varve log follow app.db --once", "store what was committed so far")
       .action([o](Session& s) { return run_follow(s, *o); });
+
+  auto push = std::make_shared<FileOptions>();
+  log.command("push", "ship a file of PostgreSQL's WAL: for archive_command",
+              "Ends with 0 only when the file is durable in the repository: the server may then remove it. "
+              "The same file "
+              "again is a success; another one under the same name is refused. Files that the server has "
+              "ready too are "
+              "stored in the same go.")
+      .positional("SOURCE", push->source, kSourceHelp)
+      .positional("PATH", push->name, "The file, as the server names it: %p")
+      .option("--workers", push->workers, "N", "Files sent side by side (4)")
+      .option("--ahead", push->ahead, "N", "Files that are ready, sent with this one (16)")
+      .example("archive_command = 'varve log push app %p'", "in postgresql.conf")
+      .action([push](Session& s) { return run_push(s, *push); });
+  auto fetch = std::make_shared<FileOptions>();
+  log.command("fetch", "bring a file of PostgreSQL's WAL: for restore_command",
+              "Ends with 0 when the file is there, with 1 when the log does not have it, and with 200 for "
+              "any other reason: "
+              "the server must not take a store that is away for the end of the log.")
+      .positional("SOURCE", fetch->source, kSourceHelp)
+      .positional("NAME", fetch->name, "The file's name: %f")
+      .positional("PATH", fetch->target, "Where to put it: %p")
+      .example("restore_command = 'varve log fetch app %f %p'",
+               "in postgresql.conf; `varve restore` writes it by itself")
+      .action([fetch](Session& s) { return run_fetch(s, *fetch); });
 }
 
 }  // namespace varve::cli

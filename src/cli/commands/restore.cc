@@ -15,9 +15,10 @@ namespace {
 
 struct Options {
   std::string source, target, to, backup, into, as;
-  std::vector<std::string> tables, databases;
-  std::optional<uint32_t> workers;
-  bool force = false, dry_run = false;
+  std::vector<std::string> tables, databases, tablespaces;
+  std::optional<uint32_t> workers, port;
+  std::string action = "promote";
+  bool force = false, dry_run = false, delta = false, standby = false, start = false;
 };
 
 Result<> check_options(const Session& session, const Options& o) {
@@ -116,6 +117,26 @@ Result<int> tables(Session& session, const Options& o, const Chosen& chosen) {
   return 0;
 }
 
+// What only a cluster has.
+Result<> cluster_options(Session& session, const Options& o, const Chosen& chosen,
+                         backup::RestoreOptions& out) {
+  out.delta = o.delta;
+  out.standby = o.standby;
+  out.start = o.start;
+  out.action = o.action;
+  TRY_ASSIGN(out.port, number_within("--port", o.port.value_or(0), 0, 65535));
+  for (const std::string& pair : o.tablespaces) {
+    const size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size())
+      return fail(Code::kUsage, fmt::format("--tablespace-map {}: is not OLD=NEW", printable(pair)),
+                  session.typed("--tablespace-map /srv/fast=/mnt/fast"));
+    out.tablespaces[pair.substr(0, equals)] = std::filesystem::absolute(pair.substr(equals + 1)).string();
+  }
+  TRY_ASSIGN(out.fetch_command, session.fetch_command(chosen.source));
+  TRY_ASSIGN(out.server_can_fetch, session.others_can_open(*chosen.repo, chosen.source));
+  return {};
+}
+
 Result<int> whole(Session& session, const Options& o, const Chosen& chosen) {
   backup::RestoreOptions options;
   options.target = o.target;
@@ -124,6 +145,7 @@ Result<int> whole(Session& session, const Options& o, const Chosen& chosen) {
   options.force = o.force;
   options.databases = o.databases;
   TRY_ASSIGN(options.workers, number_within("--workers", o.workers.value_or(0), 0, 64));
+  TRY_OK(cluster_options(session, o, chosen, options));
   Progress progress;
   auto report = [&] {
     const ProgressDisplay display(progress, session.progress_mode());
@@ -170,6 +192,14 @@ void declare_restore(Command root) {
       .option("--database", o->databases, "NAME", "Of a source with several databases: only this one")
       .flag("--force", o->force, "Replace the target; what was there is kept beside it")
       .flag("--dry-run", o->dry_run, "Only tell what would be used")
+      .flag("--delta", o->delta,
+            "PostgreSQL: into a directory that holds this cluster; only what differs is written")
+      .option("--tablespace-map", o->tablespaces, "OLD=NEW", "PostgreSQL: put a tablespace elsewhere")
+      .option("--action", o->action, "ACTION",
+              "PostgreSQL: at the point promote (the default), pause or shutdown")
+      .flag("--standby", o->standby, "PostgreSQL: a standby, which goes on replaying")
+      .flag("--start", o->start, "PostgreSQL: start it, and wait until the point is reached")
+      .option("--port", o->port, "PORT", "With --start: where it listens (as its configuration says)")
       .option("--workers", o->workers, "N", "Threads (as many as cores, at most 8)")
       .example("varve restore app.db --target restored.db", "the latest state, as a new file")
       .example("varve restore app.db --to end --backup latest --target app.db --force",

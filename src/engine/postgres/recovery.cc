@@ -93,12 +93,26 @@ Result<std::string> recovery_settings(const RecoveryTarget& target, std::string_
     return fail(Code::kUsage, "the restore_command holds a NUL character");
   std::string out = "# by varve: recovery\n";
   out += line("restore_command", restore_command);
-  out += line("recovery_target", target.kind == Kind::kImmediate ? "immediate" : "");
-  out += line("recovery_target_time", target.kind == Kind::kTime ? time_text(target.time) : "");
-  out += line("recovery_target_lsn", target.kind == Kind::kLsn ? format_lsn(target.lsn) : "");
-  out +=
-      line("recovery_target_xid", target.kind == Kind::kXid ? std::to_string(target.xid & 0xffffffff) : "");
-  out += line("recovery_target_name", target.kind == Kind::kName ? target.name : "");
+  // Of these the server allows one line with a value, and counts a line without one as another.
+  switch (target.kind) {
+    case Kind::kLatest:
+      break;
+    case Kind::kImmediate:
+      out += line("recovery_target", "immediate");
+      break;
+    case Kind::kTime:
+      out += line("recovery_target_time", time_text(target.time));
+      break;
+    case Kind::kLsn:
+      out += line("recovery_target_lsn", format_lsn(target.lsn));
+      break;
+    case Kind::kXid:
+      out += line("recovery_target_xid", std::to_string(target.xid & 0xffffffff));
+      break;
+    case Kind::kName:
+      out += line("recovery_target_name", target.name);
+      break;
+  }
   out += line("recovery_target_inclusive", target.inclusive ? "on" : "off");
   out += line("recovery_target_timeline", target.timeline);
   const char* action = target.action == RecoveryTarget::Action::kPromote ? "promote"
@@ -112,6 +126,20 @@ std::string_view signal_file(bool standby) {
   return standby ? "standby.signal" : "recovery.signal";
 }
 
+namespace {
+
+// What an earlier recovery of this cluster left behind would contradict ours.
+std::string without_recovery_settings(std::string_view text) {
+  std::string out;
+  for (const std::string_view line : split(text, '\n')) {
+    const bool ours = line.starts_with("recovery_target") || line.starts_with("restore_command");
+    if (!ours && !line.empty()) out += std::string(line) + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<> install_recovery(const os::Path& data_directory, std::string_view settings, bool standby) {
   TRY_ASSIGN(const auto folder, os::status(data_directory));
   if (!folder) return fail(os::errno_error(ENOENT, "open the data directory", data_directory));
@@ -122,7 +150,7 @@ Result<> install_recovery(const os::Path& data_directory, std::string_view setti
     text = as_text(*present);
   else if (present.error().code != Code::kNotFound)
     return fail(std::move(present).error());
-  if (!text.empty() && text.back() != '\n') text += '\n';
+  text = without_recovery_settings(text);
   text += settings;
   TRY_OK(os::replace_file(conf, as_bytes(text)));
   TRY_OK(own_like(conf, *folder));

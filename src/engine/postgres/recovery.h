@@ -38,14 +38,14 @@ std::string quote_setting(std::string_view value);
 // A word of a command line that a POSIX shell reads: for restore_command.
 std::string quote_for_shell(std::string_view word);
 
-// Lines for the end of postgresql.auto.conf: later lines win, and every target that is not meant is unset.
+// Lines for the end of postgresql.auto.conf: later lines win.
 // `restore_command` as the server shall run it, with %f and %p. kUsage for an impossible target.
 Result<std::string> recovery_settings(const RecoveryTarget& target, std::string_view restore_command);
 
 // recovery.signal: recover, then serve. standby.signal: recover for ever.
 std::string_view signal_file(bool standby);
 
-// Appends the settings to postgresql.auto.conf and makes the signal file (the other one goes), both owned as
+// Puts the settings into postgresql.auto.conf, in place of those of an earlier recovery, and makes the signal file (the other one goes), both owned as
 // the data directory is. Durable when it returns.
 Result<> install_recovery(const os::Path& data_directory, std::string_view settings, bool standby = false);
 
