@@ -9,7 +9,14 @@ namespace varve::engine::postgres {
 
 WalReader::WalReader(const WalStart& start)
     : start_(start), at_(start.lsn), version_(start.version), last_record_(start.last_record) {
-  if (start.at_record) phase_ = Phase::kBetween;
+  const Lsn in_page = start.lsn % kWalPage;
+  if (start.skipping) {
+    phase_ = Phase::kSkip;
+  } else if (start.at_record) {
+    phase_ = Phase::kBetween;
+  } else if (in_page > 0 && in_page < header_size(start.lsn - in_page)) {
+    stop_here(WalStop::Kind::kUnsupported, "a stretch of the log that begins amid a page header");
+  }
 }
 
 void WalReader::stop_here(WalStop::Kind kind, std::string reason) {

@@ -16,14 +16,22 @@ namespace varve::engine::postgres {
 
 // Where and how a stretch of the log begins.
 struct WalStart {
-  Lsn lsn = 0;                        // of the first byte that will be fed; any
+  Lsn lsn = 0;                        // of the first byte that will be fed; any, but not amid a page header
   uint32_t segment_size = 16u << 20;  // a valid one
   uint64_t system = 0;                // the cluster's identifier; 0: whichever
   Timeline timeline = 0;              // pages may be of this one or of its ancestors; 0: whichever
   bool at_record = false;             // `lsn` is known to be the end of a record, or to be a record's begin
+  bool skipping = false;              // `lsn` follows a switch: nothing comes up to the next segment
   int version = 0;                    // known from elsewhere; 0: from the first page header
   Lsn last_record = 0;                // likewise the record before the first; 0: whichever
 };
+
+// A record that ends with its page is followed by one after the next page's header: both places mean the
+// same. This is the latter.
+constexpr Lsn after_header(Lsn lsn, uint32_t segment_size) {
+  if (lsn % kWalPage != 0) return lsn;
+  return lsn + (lsn % segment_size == 0 ? kLongHeader : kShortHeader);
+}
 
 // Why a reader does not go on.
 struct WalStop {
@@ -68,6 +76,9 @@ class WalReader {
   Lsn position() const { return at_; }  // of the byte that comes next
   const std::optional<WalStop>& stop() const { return stop_; }
   int version() const { return version_; }  // 0: no page header was seen
+  void assume_version(int version) {
+    if (version_ == 0) version_ = version;
+  }
   Timeline page_timeline() const { return page_timeline_; }
 
   // Up to here all records were handed out: where the next one begins, or the one that is not complete yet.
