@@ -243,7 +243,6 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   m.stop_position = end.stop_position;
   m.read = copy.read();
   m.changed_pages_from = full ? "everything" : changes ? changes->from() : "comparison";
-  if (!why_compared.empty()) m.warnings.push_back("everything was read and compared: " + why_compared);
   m.host = host_name();
   m.address = source.address;
   m.varve_version = VARVE_VERSION;
@@ -252,6 +251,7 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   m.engine_data = std::move(end.engine_data);
   m.catalogue = std::move(end.tables);
   m.warnings = choice.warnings;
+  if (!why_compared.empty()) m.warnings.push_back("everything was read and compared: " + why_compared);
   m.warnings.insert(m.warnings.end(), end.warnings.begin(), end.warnings.end());
   if (hooks.before_commit) TRY_OK(hooks.before_commit(m));
   return writer->commit(std::move(m));

@@ -7,6 +7,7 @@
 #include "backup/postgres/timelines.h"
 #include "backup/postgres/wal_files.h"
 #include "engine/postgres/page.h"
+#include "engine/postgres/wal_format.h"
 #include "engine/postgres/wal_join.h"
 
 namespace varve::backup::postgres {
@@ -77,13 +78,20 @@ Result<Engine::View> view(const repo::RepositoryPtr& repo, const Context& ctx, c
   return fail(Code::kInternal, "a timeline without a view");
 }
 
-// Whole segments before the capture's start that nobody shipped yet.
+// A record that begins right after a page's header ends what is before that page.
+uint64_t without_header(uint64_t lsn) {
+  const uint64_t into = lsn % db::kWalPage;
+  return into == db::kShortHeader || into == db::kLongHeader ? lsn - into : lsn;
+}
+
+// What nobody shipped yet of the WAL before the capture's start.
 Result<> ship(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
-              const db::ClusterCapture& capture, uint64_t from) {
+              const db::ClusterCapture& capture, uint64_t from, uint64_t to) {
   WalArchive archive(repo, source);
   const uint32_t size = capture.control().wal_segment_size;
-  for (uint64_t at = from / size * size; at + size <= capture.start_lsn(); at += size) {
-    WalFile file{capture.control().system_id, capture.timeline(), size, at, size};
+  for (uint64_t at = from / size * size; at < to; at += size) {
+    const WalFile file{capture.control().system_id, capture.timeline(), size, at,
+                       std::min<uint64_t>(size, to - at)};
     TRY_OK(store_segment(archive, ctx, capture.wal_directory() / db::segment_name(file.timeline, at, size),
                          file));
   }
@@ -106,11 +114,11 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
   if (before->system_id != control.system_id) return unknown("the backup before is of another cluster");
   if (before->checksums != control.has_checksums())
     return unknown("page checksums were switched since the backup before");
-  const uint64_t from = before->start_lsn, to = capture.start_lsn();
+  const uint64_t from = before->start_lsn, to = without_header(capture.start_lsn());
   TRY_ASSIGN(Engine::View log, view(repo, ctx, source, capture));
   const uint64_t reach = contiguous_end(log.log.pieces, from - 1) + 1;
   if (reach < to) {
-    const auto shipped = ship(repo, ctx, source, capture, reach);
+    const auto shipped = ship(repo, ctx, source, capture, reach, to);
     if (!shipped && shipped.error().code != Code::kNotFound) return fail(shipped.error());
     if (!shipped)
       return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(reach)));
@@ -130,10 +138,10 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
     const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
     if (!added) return unknown(added.error().describe());
   }
-  if (!joiner.covers(to)) return unknown("not all records of the WAL could be read");
+  if (!joiner.covers(capture.start_lsn())) return unknown("not all records of the WAL could be read");
   if (joiner.changes().broken()) return unknown(*joiner.changes().broken());
-  return std::unique_ptr<ChangedPages>(
-      std::make_unique<WalChanges>(std::move(joiner).take_changes(), control.segment_pages, to));
+  return std::unique_ptr<ChangedPages>(std::make_unique<WalChanges>(
+      std::move(joiner).take_changes(), control.segment_pages, capture.start_lsn()));
 }
 
 }  // namespace varve::backup::postgres
