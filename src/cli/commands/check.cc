@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
 
 #include "base/text.h"
 #include "cli/commands/commands.h"
@@ -131,6 +132,34 @@ void check_stored(Session& session, const repo::Repository& repo, const std::str
         fmt::format("follow its log: varve log follow {}", shell_words({source})));
 }
 
+// By the names of backups alone: a copy needs no key.
+void check_copy(Session& session, const repo::Repository& repo, const std::string& source,
+                const std::string& name, Findings& findings) {
+  const auto place = session.named_place(name);
+  if (!place) return findings.error(source, place.error());
+  const auto mend = fmt::format("varve copy {}", shell_words({source}));
+  const auto store = session.open_store(*place, false, true);
+  if (!store && store.error().code == Code::kNotFound)
+    return findings.warn(source, fmt::format("its copy {} lacks everything: it was not made yet", name),
+                         mend);
+  if (!store) return findings.error(source, store.error());
+  const auto here = repo::list_backup_ids(repo, session.ctx(), source);
+  if (!here) return findings.error(source, here.error());
+  std::set<std::string> missing(here->begin(), here->end());
+  const std::string prefix = repo::manifest_prefix(source);
+  const auto listed =
+      store::for_each(**store, session.ctx(), prefix, [&](const store::ObjectInfo& o) -> Result<> {
+        missing.erase(o.key.substr(prefix.size()));
+        return {};
+      });
+  if (!listed) return findings.error(source, listed.error());
+  if (missing.empty()) return findings.note(source, fmt::format("its copy {} has every backup", name));
+  findings.warn(source,
+                fmt::format("its copy {} lacks {} of {}, from {} on", name, missing.size(),
+                            counted(here->size(), "backup", "backups"), *missing.begin()),
+                mend);
+}
+
 void check_live(Session& session, const repo::Repository* repo, const std::string& text, Findings& findings) {
   const auto source = session.live_source(repo, text);
   if (!source) return findings.error(text.empty() ? "source" : text, source.error());
@@ -140,6 +169,15 @@ void check_live(Session& session, const repo::Repository* repo, const std::strin
   const bool fine = std::none_of(problems->begin(), problems->end(),
                                  [](const engine::Problem& p) { return p.severity == Severity::kError; });
   if (fine) findings.note(source->name, fmt::format("{} can be backed up", printable(source->address)));
+}
+
+void check_one_stored(Session& session, const repo::Repository& repo, const std::string& source,
+                      const plan::Configuration& config, Findings& findings) {
+  check_stored(session, repo, source, config, findings);
+  const auto known = config.sources.find(source);
+  if (known == config.sources.end() || known->second.plan.empty()) return;
+  for (const auto& copy : config.plans.at(known->second.plan).copies)
+    check_copy(session, repo, source, copy, findings);
 }
 
 // Sources to look at: the one named; else those of the configuration and those in the repository.
@@ -194,7 +232,7 @@ Result<int> run(Session& session, const std::string& text) {
     check_live(session, opened, name, findings);
     if (!opened) continue;
     if (const auto known = session.stored_source(*opened, name))
-      check_stored(session, *opened, *known, *config, findings);
+      check_one_stored(session, *opened, *known, *config, findings);
     else if (known.error().code == Code::kNotFound)
       findings.note(name, "no backup yet", "varve backup " + shell_words({name}));
     else
