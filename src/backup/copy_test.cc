@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "backup/copy_lag.h"
 #include "backup/source_for_test.h"
 #include "backup/verify.h"
 #include "repo/collect.h"
@@ -42,6 +43,13 @@ std::set<std::string> names(const MemStore& store) {
   std::set<std::string> out;
   for (const auto& [key, object] : store.snapshot()) out.insert(key);
   return out;
+}
+
+// As somebody does who takes every copy for ended.
+void remove_copy_pins(store::Store& at_copy) {
+  const auto copies = repo::list_copies({}, at_copy);
+  ASSERT_TRUE(copies);
+  for (const auto& c : *copies) EXPECT_TRUE(store::remove_one(at_copy, {}, repo::copy_key(c.id)));
 }
 
 bool is_left_alone(const std::string& key) {
@@ -141,14 +149,18 @@ TEST_P(Copy, EverythingAndOnlyOnce) {
   EXPECT_FALSE(second.created);
   EXPECT_EQ(second.objects, 0u);
   EXPECT_EQ(second.bytes, 0u);
-  for (const auto& call : counting->calls())
+  size_t puts = 0;
+  for (const auto& call : counting->calls()) {
     EXPECT_TRUE(call.kind != store::CallKind::kPut || call.key.starts_with("copies/")) << call.key;
+    puts += call.kind == store::CallKind::kPut;
+  }
+  EXPECT_EQ(puts, 1u) << "its pin";
+  EXPECT_LE(counting->calls().size(), 12u) << "listings, whatever there is";
 }
 
 TEST_P(Copy, WhatIsNewAndNothingElse) {
   copy_all();
   const auto before = names(*to_);
-  app_.change();
   app_.commit(3);
   app_.pass(Seconds(5));
   const std::string mark = app_.mark();
@@ -166,6 +178,29 @@ TEST_P(Copy, WhatIsNewAndNothingElse) {
     EXPECT_FALSE(call.kind == store::CallKind::kGet && call.key != "varve.json" && before.contains(call.key))
         << call.key;
   expect_sound(true);
+}
+
+TEST_P(Copy, ItsLagIsTold) {
+  const auto lag = [&](const TestSource& source) {
+    const auto out = copy_lag({}, *t_.mem, *to_, source.name());
+    EXPECT_TRUE(out) << out.error().describe();
+    return out.value_or(CopyLag{});
+  };
+  EXPECT_EQ(lag(app_).missing.size(), 3u);
+  EXPECT_EQ(lag(app_).copied_txn, 0u);
+  copy_all();
+  EXPECT_TRUE(lag(app_).missing.empty());
+  EXPECT_EQ(lag(app_).copied_txn, app_.txn());
+  const uint64_t copied = app_.txn();
+  app_.commit(3);
+  shop_.pass(Seconds(60));
+  const std::string id = shop_.backup();
+  EXPECT_EQ(lag(shop_).backups, 2u);
+  EXPECT_EQ(lag(shop_).missing, std::vector<std::string>{id});
+  EXPECT_EQ(lag(shop_).last_txn, 0u) << "it has no log";
+  EXPECT_EQ(lag(app_).epoch, base_);
+  EXPECT_EQ(lag(app_).copied_txn, copied);
+  EXPECT_EQ(lag(app_).last_txn, copied + 3);
 }
 
 TEST_P(Copy, ADryRunTellsAndDoesNothing) {
@@ -309,7 +344,9 @@ TEST_P(Copy, DamagedAtTheOriginal) {
     ASSERT_TRUE(repo) << repo.error().describe();
     size_t backups = 0;
     for (TestSource* source : {&app_, &shop_}) {
-      for (const std::string& id : *repo::list_backup_ids(**repo, {}, source->name())) {
+      const auto ids = repo::list_backup_ids(**repo, {}, source->name());
+      ASSERT_TRUE(ids);
+      for (const std::string& id : *ids) {
         auto back = source->restore(*repo, id);
         EXPECT_TRUE(back) << key << ": " << back.error().describe();
         ++backups;
@@ -568,10 +605,8 @@ TEST_P(Copy, ItsPinTakenAwayItBeginsAnew) {
   shop_.change();
   shop_.pass(Seconds(60));
   shop_.backup();
-  const auto to = std::make_shared<Meanwhile>(to_, store::CallKind::kPut, "packs/", [&] {
-    for (const auto& c : *repo::list_copies({}, *to_))
-      EXPECT_TRUE(store::remove_one(*to_, {}, repo::copy_key(c.id)));
-  });
+  const auto to =
+      std::make_shared<Meanwhile>(to_, store::CallKind::kPut, "packs/", [&] { remove_copy_pins(*to_); });
   EXPECT_TRUE(run_copy(t_.mem, to, options()).problems.empty());
   expect_sound(true);
   EXPECT_TRUE(repo::list_copies({}, *to_)->empty());
@@ -589,9 +624,7 @@ TEST_P(Copy, ItsPinTakenAwayJustThenTheBackupIsWithdrawn) {
     Thief(store::StorePtr inner, std::string at) : Forward(std::move(inner)), at_(std::move(at)) {}
     Result<> put(const Context& ctx, const store::Key& k, store::Body body,
                  const store::PutOptions& options) override {
-      if (k != at_) return inner().put(ctx, k, body, options);
-      for (const auto& c : *repo::list_copies({}, inner()))
-        EXPECT_TRUE(store::remove_one(inner(), {}, repo::copy_key(c.id)));
+      if (k == at_) remove_copy_pins(inner());
       return inner().put(ctx, k, body, options);
     }
     std::string at_;

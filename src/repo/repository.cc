@@ -101,20 +101,25 @@ Result<std::string> load_config_text(const Context& ctx, store::Store& store) {
               "create one: varve init");
 }
 
-// Which repository it is, and its root key.
+// Which repository it is, and its root key. Each object on its own may come from an alternative: one store
+// may have lost varve.json, and another the key.
 struct Way {
   std::string text;
   Config config;
   OpenedKey key;
 };
 Result<Way> find_way_in(const Context& ctx, store::Store& store, const KeySource& key) {
-  Way out;
-  TRY_ASSIGN(out.text, load_config_text(ctx, store));
-  auto config = decode_config(out.text);
-  if (!config && config.error().code == Code::kDamaged)
-    return fail(std::move(config).error().with_hint("put it back from the recovery kit: varve key restore"));
-  if (!config) return fail(std::move(config).error());
-  out.config = std::move(*config);
+  TRY_ASSIGN(Way out, read_any(store, [&](store::Store& from) -> Result<Way> {
+               Way named;
+               TRY_ASSIGN(named.text, load_config_text(ctx, from));
+               auto config = decode_config(named.text);
+               if (!config && config.error().code == Code::kDamaged)
+                 return fail(std::move(config).error().with_hint(
+                     "put it back from the recovery kit: varve key restore"));
+               if (!config) return fail(std::move(config).error());
+               named.config = std::move(*config);
+               return named;
+             }));
   TRY_OK(check_kind_of_key(out.config, key));
   out.key.root = public_root(out.config.id);
   if (out.config.encryption == Encryption::kNone) return out;

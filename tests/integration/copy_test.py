@@ -1,13 +1,14 @@
 """Copies of a repository: each restores by itself, whatever cut the copying and whatever ran beside it."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
 import time
-from pathlib import Path
 
 from varve_harness import VarveTest, dump, main
+from varve_place import FolderPlace, StorePlace
 
 
 class CopyBase(VarveTest):
@@ -358,6 +359,95 @@ copies = ["offsite"]
         shutil.rmtree(self.repo)
         self.varve("list", env=env)
         self.restore(env=env)
+
+
+class BetweenStoresTest(CopyBase):
+    """From a folder through every kind of store that tests/services/with.py runs, and back into a folder."""
+
+    KINDS = ("VARVE_TEST_S3", "VARVE_TEST_AZURE", "VARVE_TEST_GCS", "VARVE_TEST_SFTP")
+    AT_WORK = ("pins/", "leases/", "gc/", "copies/", "probe/")
+
+    def setUp(self):
+        super().setUp()
+        self.places = [FolderPlace(self.repo)]
+        self.places += [StorePlace(os.environ[k]) for k in self.KINDS if os.environ.get(k)]
+        self.places.append(FolderPlace(self.copy))
+        for place in self.places:
+            self.env.update(place.env)
+        self.follow_a_while()
+
+    def follow_a_while(self):
+        """A backup, the log of some commits, and a backup."""
+        self.backup()
+        follower = self.start("log", "follow", "app.db", "--quiet", "--batch", "50")
+        self.eventually(lambda: "followed now" in self.run_varve("status", "app.db").out, what="the follower")
+        for _ in range(3):
+            self.change()
+            time.sleep(0.2)
+        self.assertEqual(follower.stop(), 0, follower)
+        self.change()
+        self.backup()
+
+    def lasting(self, place):
+        # The copy's own trail has more to tell than the original's.
+        return {n for n in place.names() if not n.startswith(self.AT_WORK) and not n.startswith("events/")}
+
+    def hop(self, a, b, **options):
+        return self.varve("copy", "--from", a.url, "--to", b.url, "--json", **options).json["copy"]
+
+    def check_alone(self, place):
+        for i, state in self.expected.items():
+            self.varve("restore", "app.db", "--backup", i, "--target", "back.db", "--repo", place.url)
+            self.assertEqual(dump(self.path("back.db")), state, f"{i} from {place.url}")
+            self.path("back.db").unlink()
+        self.varve("verify", "--repo", place.url)
+
+    def test_from_one_to_the_next(self):
+        for a, b in zip(self.places, self.places[1:]):
+            for _ in range(3):
+                cut = self.start("copy", "--from", a.url, "--to", b.url, "--workers", "1")
+                time.sleep(self.rng.uniform(0.02, 0.4))
+                cut.kill()
+                opened = self.run_varve("list", "--repo", b.url)
+                self.assertIn(opened.status, (0, 3, 8), opened)
+            # Without the key, as a host does that only carries.
+            done = self.hop(a, b, env={"VARVE_PASSPHRASE": None})
+            self.assertEqual(done["problems"], [])
+            self.assertEqual(self.lasting(a), self.lasting(b))
+            self.check_alone(b)
+            again = self.hop(a, b)
+            self.assertEqual((again["objects"], again["created"]), (0, False), again)
+        self.change()
+        self.backup()
+        for a, b in zip(self.places, self.places[1:]):
+            more = self.hop(a, b)
+            self.assertEqual((more["backups"], more["problems"]), (1, []))
+            self.assertEqual(self.lasting(a), self.lasting(b))
+            self.varve("gc", "--repo", b.url)
+        self.check_alone(self.places[-1])
+
+    def test_each_has_lost_something(self):
+        """Of what all have between them everything is restored; the object that none has intact is named."""
+        for a, b in zip(self.places, self.places[1:]):
+            self.hop(a, b)
+        newest = list(self.expected)[-1]
+        names = sorted(n for n in self.lasting(self.places[0]) if n.startswith(("packs/", "keys/", "varve")) or newest in n)
+        for i, name in enumerate(names):
+            for j, place in enumerate(self.places):
+                if j != i % len(self.places):
+                    place.remove(name)
+        others = [w for p in self.places[1:] for w in ("--fallback", p.url)]
+        restore = ("restore", "app.db", "--backup", newest, "--target", "back.db", *others)
+        self.varve(*restore)
+        self.assertEqual(dump(self.path("back.db")), self.expected[newest])
+        self.path("back.db").unlink()
+        manifest = next(n for n in names if newest in n)
+        holder = self.places[names.index(manifest) % len(self.places)]
+        content = bytearray(holder.read(manifest))
+        content[len(content) // 2] ^= 1
+        holder.write(manifest, bytes(content))
+        self.assertFails(self.run_varve(*restore), 4, manifest)
+        self.assertFalse(self.path("back.db").exists())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <fmt/format.h>
-#include <set>
 
+#include "backup/copy_lag.h"
 #include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
@@ -132,7 +132,7 @@ void check_stored(Session& session, const repo::Repository& repo, const std::str
         fmt::format("follow its log: varve log follow {}", shell_words({source})));
 }
 
-// By the names of backups alone: a copy needs no key.
+// What a copy of the plan lacks. It is not opened, so its key is not needed here.
 void check_copy(Session& session, const repo::Repository& repo, const std::string& source,
                 const std::string& name, Findings& findings) {
   const auto place = session.named_place(name);
@@ -143,21 +143,21 @@ void check_copy(Session& session, const repo::Repository& repo, const std::strin
     return findings.warn(source, fmt::format("its copy {} lacks everything: it was not made yet", name),
                          mend);
   if (!store) return findings.error(source, store.error());
-  const auto here = repo::list_backup_ids(repo, session.ctx(), source);
-  if (!here) return findings.error(source, here.error());
-  std::set<std::string> missing(here->begin(), here->end());
-  const std::string prefix = repo::manifest_prefix(source);
-  const auto listed =
-      store::for_each(**store, session.ctx(), prefix, [&](const store::ObjectInfo& o) -> Result<> {
-        missing.erase(o.key.substr(prefix.size()));
-        return {};
-      });
-  if (!listed) return findings.error(source, listed.error());
-  if (missing.empty()) return findings.note(source, fmt::format("its copy {} has every backup", name));
-  findings.warn(source,
-                fmt::format("its copy {} lacks {} of {}, from {} on", name, missing.size(),
-                            counted(here->size(), "backup", "backups"), *missing.begin()),
-                mend);
+  const auto lag = backup::copy_lag(session.ctx(), repo.store(), **store, source);
+  if (!lag) return findings.error(source, lag.error());
+  if (!lag->missing.empty())
+    return findings.warn(source,
+                         fmt::format("its copy {} lacks {} of {}, from {} on", name, lag->missing.size(),
+                                     counted(lag->backups, "backup", "backups"), lag->missing.front()),
+                         mend);
+  std::string what = fmt::format("its copy {} has every backup", name);
+  if (lag->copied_txn < lag->last_txn) {
+    what += lag->copied_txn == 0
+                ? fmt::format(", and nothing of the log from {} to txn:{}", lag->epoch, lag->last_txn)
+                : fmt::format(", and the log up to txn:{} of txn:{}", lag->copied_txn, lag->last_txn);
+    return findings.note(source, std::move(what), mend + " --follow");
+  }
+  findings.note(source, lag->last_txn > 0 ? what + " and the whole log" : what);
 }
 
 void check_live(Session& session, const repo::Repository* repo, const std::string& text, Findings& findings) {

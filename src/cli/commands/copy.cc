@@ -21,7 +21,7 @@ constexpr int kLateAfter = 10;  // rounds that did not come to a good end
 
 struct Options {
   std::string from, to, every, alarm;
-  std::vector<std::string> sources;
+  std::vector<std::string> sources, named;
   std::optional<uint32_t> workers;
   bool dry_run = false, deep = false, repair = false, trust_store = false, follow = false;
 };
@@ -104,9 +104,14 @@ Result<repo::RepositoryPtr> open_if_given(Session& session, const Job& job, cons
   return repo::Repository::open(session.ctx(), from, *key);
 }
 
-void record(Session& session, const repo::RepositoryPtr& opened, const store::StorePtr& to,
-            const backup::CopyReport& r) {
-  if (!opened || r.dry_run || (r.objects == 0 && r.repaired == 0 && r.problems.empty())) return;
+// In the copy's trail, which only the key can write. The trail is kept for ever: of a copy that goes on, the
+// rounds are told that brought a backup or something new to tell, not every minute's pieces of the log.
+void record(Session& session, const Options& o, const Job& job, const repo::RepositoryPtr& opened,
+            const store::StorePtr& to, const backup::CopyReport& r) {
+  if (!opened || r.dry_run) return;
+  const bool told =
+      o.follow ? r.backups > 0 || r.problems.size() != job.problems : r.objects > 0 || !r.problems.empty();
+  if (!told && r.repaired == 0) return;
   session.record(*opened->copy_in(to), "copy", "", "", r.problems.empty() ? "done" : "problems",
                  measured_detail({r.bytes, r.seconds}));
 }
@@ -147,7 +152,7 @@ Result<backup::CopyReport> run_job(Session& session, const Options& o, const Job
         options.sources.empty()
             ? "without a key: checked for damage, not for forgery"
             : "without a key it cannot be told which packs these sources need: all were copied");
-  record(session, options.opened, to, *report);
+  record(session, o, job, options.opened, to, *report);
   return report;
 }
 
@@ -209,9 +214,10 @@ Result<int> follow(Session& session, const Options& o, std::vector<Job>& jobs) {
 }
 
 Result<int> run(Session& session, const Options& o) {
-  if (o.follow && o.dry_run) return fail(Code::kUsage, "--follow and --dry-run exclude each other");
-  if (!o.follow && !(o.every.empty() && o.alarm.empty()))
-    return fail(Code::kUsage, "--every and --alarm are for --follow");
+  if (o.follow && o.dry_run)
+    return fail(Code::kUsage, "--dry-run excludes --follow and --every", "leave out one of them");
+  if (!o.follow && !o.alarm.empty())
+    return fail(Code::kUsage, "--alarm is for a copy that goes on", "add --follow, or --every 5m");
   TRY_ASSIGN(std::vector<Job> jobs, jobs_of(session, o));
   for (const Job& job : jobs)
     if (same(job.from, job.to))
@@ -234,8 +240,9 @@ void declare_copy(Command root) {
       .positional("SOURCE", o->sources, "Only these sources; left out: everything")
       .option("--from", o->from, "REPO", "The original (as --repo)")
       .option("--to", o->to, "REPO", "The copy: a name from the configuration, a URL, or a folder")
+      .option("--source", o->named, "SOURCE", "As SOURCE")
       .flag("--follow", o->follow, "Go on until stopped (SIGINT or SIGTERM)")
-      .option("--every", o->every, "DURATION", "With --follow: how often to look (1m)")
+      .option("--every", o->every, "DURATION", "Go on, and look this often (1m)")
       .option("--alarm", o->alarm, "DURATION",
               "With --follow: warn when the copy was not complete for so long (ten times --every)")
       .flag("--deep", o->deep, "Read and compare also what both have")
@@ -247,7 +254,12 @@ void declare_copy(Command root) {
       .example("varve copy --from ./backups --to ./offsite app.db --dry-run",
                "what a copy of one source lacks")
       .example("varve copy --to ./offsite --deep", "and compare what was copied before, byte by byte")
-      .action([o](Session& s) { return run(s, *o); });
+      .example("varve copy --to ./offsite --every 5m --alarm 1h", "and go on with it, for a service manager")
+      .action([o](Session& s) {
+        o->sources.insert(o->sources.end(), o->named.begin(), o->named.end());
+        o->follow = o->follow || !o->every.empty();
+        return run(s, *o);
+      });
 }
 
 }  // namespace varve::cli
