@@ -112,12 +112,12 @@ Result<> CopyRun::transfer(const char* phase, std::vector<CopyItem>& items, bool
 }
 
 // Everything below a prefix that the target lacks, in chunks. `wanted` may leave out, and say more.
-Result<> CopyRun::copy_prefix(const char* phase, const std::string& prefix, bool ordered,
+Result<> CopyRun::copy_prefix(const char* phase, const std::string& prefix,
                               const std::function<bool(CopyItem&, const store::ObjectInfo*)>& wanted,
                               const std::function<void(const CopyItem&, Transfer::Outcome)>& done) {
   std::vector<CopyItem> chunk;
   const auto flush = [&] {
-    auto out = transfer(phase, chunk, ordered, [&](size_t i, Transfer::Outcome outcome) {
+    auto out = transfer(phase, chunk, false, [&](size_t i, Transfer::Outcome outcome) {
       if (done) done(chunk[i], outcome);
     });
     chunk.clear();

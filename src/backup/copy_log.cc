@@ -1,11 +1,19 @@
 #include <algorithm>
 
+#include "backup/copy_pairs.h"
 #include "backup/copy_run.h"
 #include "base/text.h"
 #include "repo/sealed_json.h"
 
 namespace varve::backup {
 namespace {
+
+constexpr size_t kPiecesAtOnce = 20'000;
+
+struct MissingPiece {
+  repo::LogName name;
+  CopyItem item;
+};
 
 EpochKey epoch_of(std::string_view log_key) {
   const auto parts = split(log_key, '/');
@@ -63,13 +71,41 @@ Result<> CopyRun::copy_pieces() {
       put_off_.insert(name);
       continue;
     }
-    // One after the other, so that there is never a gap; where nobody looks yet, side by side.
-    TRY_OK(copy_prefix("copying the log", repo::log_prefix(name.first, name.second), !report_.created,
-                       [](CopyItem& item, const store::ObjectInfo*) {
-                         return repo::parse_log_name(repo::last_segment(item.key)).has_value();
-                       }));
+    TRY_OK(copy_pieces_of(repo::log_prefix(name.first, name.second)));
   }
   return {};
+}
+
+// By their ends, so that there is never a gap, and the single pieces before what was merged from them: a
+// merged one alone would promise the moments between.
+Result<> CopyRun::copy_pieces_of(const std::string& prefix) {
+  std::vector<MissingPiece> waiting;
+  size_t enough = kPiecesAtOnce;
+  const auto copy_until = [&](uint64_t end) -> Result<> {
+    const auto rest = std::partition(waiting.begin(), waiting.end(),
+                                     [&](const MissingPiece& p) { return p.name.last < end; });
+    std::sort(waiting.begin(), rest, [](const MissingPiece& a, const MissingPiece& b) {
+      return a.name.last != b.name.last ? a.name.last < b.name.last : a.name.first > b.name.first;
+    });
+    std::vector<CopyItem> items;
+    for (auto p = waiting.begin(); p != rest; ++p) items.push_back(std::move(p->item));
+    waiting.erase(waiting.begin(), rest);
+    // One after the other; where nobody looks yet, side by side.
+    return transfer("copying the log", items, !report_.created);
+  };
+  TRY_OK(for_each_pair(ctx_, *from_, to_.get(), prefix, [&](const auto* a, const auto* b) -> Result<> {
+    if (a == nullptr || (b != nullptr && a->size == b->size && !options_.deep)) return {};
+    const auto name = repo::parse_log_name(repo::last_segment(a->key));
+    if (!name) return {};
+    // Pieces are listed by their beginnings: what ends before this one begins is complete.
+    if (waiting.size() >= enough) {
+      TRY_OK(copy_until(name->first));
+      enough = kPiecesAtOnce + 2 * waiting.size();
+    }
+    waiting.push_back({*name, {.key = a->key, .size = a->size, .compare = b != nullptr}});
+    return {};
+  }));
+  return copy_until(UINT64_MAX);
 }
 
 // An epoch that began after the manifests were listed waits for the next run, for its base is not there

@@ -23,7 +23,7 @@ Result<> CopyRun::copy_packs() {
   if (survey_.manifests.empty() && !options_.deep) return {};
   if (keyed()) TRY_OK(find_needed());
   return copy_prefix(
-      "copying packs", "packs/", false,
+      "copying packs", "packs/",
       [&](CopyItem& item, const store::ObjectInfo* at_target) {
         const auto id = repo::pack_from_key(item.key);
         if (!id) return false;

@@ -33,7 +33,7 @@ class CopyRun {
       const char* phase, std::vector<CopyItem>& items, bool ordered,
       const Transfer::Done& done = [](size_t, Transfer::Outcome) {});
   // Everything below a prefix that the target lacks, in chunks. `wanted` may leave out, and say more.
-  Result<> copy_prefix(const char* phase, const std::string& prefix, bool ordered = false,
+  Result<> copy_prefix(const char* phase, const std::string& prefix,
                        const std::function<bool(CopyItem&, const store::ObjectInfo* at_target)>& wanted = {},
                        const std::function<void(const CopyItem&, Transfer::Outcome)>& done = {});
 
@@ -61,6 +61,7 @@ class CopyRun {
   Result<std::optional<CopyItem>> newest_mark(const EpochKey& epoch) const;
   Result<> copy_marks();
   Result<> copy_pieces();
+  Result<> copy_pieces_of(const std::string& prefix);
   Result<bool> may_begin(const EpochKey& name, const CopiedEpoch& epoch);
   Result<> withdraw_log(const EpochKey& name);
 

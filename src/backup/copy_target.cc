@@ -101,6 +101,9 @@ Result<CopiedConfig> read_copied_config(const Context& ctx, store::Store& from) 
   if (!config)
     return fail(std::move(config).error().with_context(fmt::format("while opening {}", from.describe())));
   out.config = *config;
+  // There may be objects that this program would leave behind.
+  if (auto may = repo::check_may_write(out.config); !may)
+    return fail(std::move(may).error().with_context(fmt::format("while copying {}", from.describe())));
   return out;
 }
 

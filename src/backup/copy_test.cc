@@ -7,6 +7,7 @@
 #include "backup/source_for_test.h"
 #include "backup/verify.h"
 #include "repo/collect.h"
+#include "repo/config.h"
 #include "repo/copy_pin.h"
 #include "repo/events.h"
 #include "repo/hold.h"
@@ -254,6 +255,18 @@ TEST_P(Copy, AnotherPlaceIsRefused) {
   EXPECT_EQ(names(*to_), std::set<std::string>{"photos/cat"});
 }
 
+// A newer program may keep objects of which this one does not know.
+TEST_P(Copy, ANewerOneIsNotCopiedInPart) {
+  repo::Config newer = t_.repo->config();
+  newer.features_write = {"something"};
+  t_.overwrite("varve.json", as_bytes(repo::encode_config(newer)));
+  Progress progress;
+  auto refused = copy({}, t_.mem, to_, options(), progress);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnsupported);
+  EXPECT_TRUE(names(*to_).empty());
+}
+
 // The first copy is no repository before its end, and never a broken one.
 TEST_P(Copy, CutAtEveryPutOfTheFirstRun) {
   for (const bool reply_lost : {false, true}) {
@@ -319,6 +332,26 @@ TEST_P(Copy, CutAtEveryPutOfALaterRun) {
   to_->restore(before);
   copy_all();
   expect_sound(true);
+}
+
+// A merged piece at the copy without the single ones would promise moments that it cannot give.
+TEST_P(Copy, SinglePiecesComeBeforeWhatWasMergedFromThem) {
+  copy_all();
+  for (int i = 0; i < 3; ++i) app_.commit(2);
+  app_.merge(3);
+  app_.commit(1);
+  const auto before = to_->snapshot();
+  for (uint64_t n = 2;; ++n) {  // the first put is the pin's
+    to_->restore(before);
+    const auto cut =
+        std::make_shared<FaultStore>(to_, store::only(store::CallKind::kPut, store::killed_at(n, false)));
+    Progress progress;
+    const bool done = copy({}, t_.mem, cut, options(), progress).has_value();
+    SCOPED_TRACE(fmt::format("put {}", n));
+    expect_sound(done);
+    if (done) break;
+    ASSERT_LT(n, 50u);
+  }
 }
 
 TEST_P(Copy, DamagedAtTheOriginal) {

@@ -55,6 +55,8 @@ class Replicas : public ::testing::Test {
     const auto both = store::with_fallback(main, {other_});
     TRY_ASSIGN(const repo::RepositoryPtr repo, t_.open(both));
     TRY_ASSIGN(const SourceState state, load_source(*repo, {}, "app"));
+    for (const auto& u : state.backups.unreadable)
+      return fail(Code::kDamaged, fmt::format("{}: {}", u.key, u.error.describe()));
     if (state.backups.manifests.size() != app_.backups().size())
       return fail(Code::kNotFound, "a backup is not listed");
     for (const auto& [id, expected] : app_.backups()) {

@@ -98,6 +98,7 @@ class CopyTest(CopyBase):
         self.varve("backup", "other.db")
         done = self.copies("app.db")
         self.assertEqual(done["backups"], 1)
+        self.assertEqual(self.copies("--source", "app.db")["objects"], 0)
         names = [s["name"] for s in self.varve("list", "--json", "--repo", self.copy).json["sources"]]
         self.assertEqual(len(names), 1)
         self.check_copy()
@@ -204,6 +205,15 @@ class CopyTest(CopyBase):
         self.backup()
         self.eventually(lambda: "copied" in copier.out, what="the copy")
         self.assertEqual(copier.stop(), 0, copier)
+
+    def test_following_ends_at_once_where_it_never_will(self):
+        self.backup()
+        self.varve("init", "--repo", self.path("other"))
+        follow = ("copy", "--every", "1s", "--to")
+        self.assertFails(self.run_varve(*follow, self.path("other")), 7, "holds another repository", "empty place")
+        self.assertFails(self.run_varve(*follow, self.copy, env={"VARVE_PASSPHRASE": "wrong"}), 2, "wrong passphrase")
+        self.assertFails(self.run_varve(*follow, self.copy, "--dry-run"), 2, "--dry-run")
+        self.assertFails(self.run_varve("copy", "--to", self.copy, "--alarm", "1h"), 2, "--alarm", "--every")
 
     def test_damage(self):
         self.backup()

@@ -112,8 +112,8 @@ void record(Session& session, const Options& o, const Job& job, const repo::Repo
   const bool told =
       o.follow ? r.backups > 0 || r.problems.size() != job.problems : r.objects > 0 || !r.problems.empty();
   if (!told && r.repaired == 0) return;
-  session.record(*opened->copy_in(to), "copy", "", "", r.problems.empty() ? "done" : "problems",
-                 measured_detail({r.bytes, r.seconds}));
+  session.record(*opened->copy_in(to, Session::retain(job.to)), "copy", "", "",
+                 r.problems.empty() ? "done" : "problems", measured_detail({r.bytes, r.seconds}));
 }
 
 Result<backup::CopyReport> run_job(Session& session, const Options& o, const Job& job) {
@@ -174,7 +174,12 @@ Result<int> run_once(Session& session, const Options& o, std::vector<Job>& jobs)
   return worst;
 }
 
-void follow_round(Session& session, const Options& o, Job& job, Seconds alarm) {
+// What another round will not mend: told at once, in place of an alarm later.
+bool is_for_good(Code code) {
+  return code == Code::kUsage || code == Code::kUnsupported || code == Code::kConflict;
+}
+
+Result<> follow_round(Session& session, const Options& o, Job& job, Seconds alarm, bool first) {
   const Timestamp begun = now();
   auto report = run_job(session, o, job);
   const std::string clock = to_local(begun).substr(11, 8);
@@ -185,6 +190,8 @@ void follow_round(Session& session, const Options& o, Job& job, Seconds alarm) {
     }
     job.problems = report->problems.size();
     if (report->problems.empty()) job.complete = begun;
+  } else if (first && is_for_good(report.error().code)) {
+    return fail(std::move(report).error());
   } else if (report.error().code != Code::kInterrupted) {
     log::warn("{} was not copied: {}", printable(job.from.url), report.error().describe());
   }
@@ -192,6 +199,7 @@ void follow_round(Session& session, const Options& o, Job& job, Seconds alarm) {
     log::warn("the copy at {} lags: what came after {} is not there yet", printable(job.to.url),
               to_local(*job.complete));
   (void)session.out().flush();
+  return {};
 }
 
 Result<int> follow(Session& session, const Options& o, std::vector<Job>& jobs) {
@@ -204,9 +212,9 @@ Result<int> follow(Session& session, const Options& o, std::vector<Job>& jobs) {
     TRY_ASSIGN(alarm, duration_value("--alarm", o.alarm));
   }
   for (Job& job : jobs) job.complete = now();
-  while (true) {
+  for (bool first = true;; first = false) {
     const auto next = SteadyClock::now() + every;
-    for (Job& job : jobs) follow_round(session, o, job, alarm);
+    for (Job& job : jobs) TRY_OK(follow_round(session, o, job, alarm, first));
     const auto left =
         std::max<SteadyClock::duration>(next - SteadyClock::now(), std::chrono::milliseconds(100));
     if (!session.ctx().sleep(left)) return 0;  // asked to stop: every round leaves a whole copy
