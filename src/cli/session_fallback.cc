@@ -92,11 +92,12 @@ Result<store::StorePtr> Session::store_with_fallback(const RepositoryPlace& firs
   std::stable_partition(all.begin(), all.end(), [](const Candidate& c) { return c.reachable; });
   const auto named =
       std::find_if(all.begin(), all.end(), [](const Candidate& c) { return c.id.has_value(); });
+  const std::string named_at = named == all.end() ? "" : printable(named->store->describe());
   std::vector<store::StorePtr> stores;
   for (Candidate& c : all) {
     if (c.id && named != all.end() && *c.id != *named->id)
       log::warn("{} holds another repository than {}, and is not read", printable(c.store->describe()),
-                printable(named->store->describe()));
+                named_at);
     else
       stores.push_back(std::move(c.store));
   }

@@ -126,7 +126,9 @@ class CopyTest(CopyBase):
         self.varve("copy", "--to", self.path("scratch"), env={"VARVE_TEST_FAULT": f"count:{count}"})
         total = int(count.read_text())
         for n in range(1, total + 1, 2):
-            self.assertEqual(self.run_varve("copy", "--to", self.copy, env={"VARVE_TEST_FAULT": f"kill@{n}"}).status, -9)
+            cut = self.run_varve("copy", "--to", self.copy, env={"VARVE_TEST_FAULT": f"kill@{n}"})
+            # Packs whose random names begin alike share a folder, so a run may have some writes fewer.
+            self.assertIn(cut.status, (-9,) if n < total * 0.9 else (-9, 0), cut)
             if n % 10 == 1:
                 opened = self.run_varve("list", "--repo", self.copy)
                 self.assertIn(opened.status, (0, 3, 8), opened)
@@ -290,8 +292,8 @@ class FallbackTest(CopyBase):
         self.newest = self.backup()
         self.copies()
 
-    def restore(self, *arguments, env=None):
-        out = self.varve("restore", "app.db", "--target", "back.db", "--json", *arguments, env=env)
+    def restore(self, *arguments, source="app.db", env=None):
+        out = self.varve("restore", source, "--target", "back.db", *arguments, env=env)
         self.assertEqual(dump(self.path("back.db")), self.expected[self.newest])
         self.path("back.db").unlink()
         return out
@@ -307,8 +309,9 @@ class FallbackTest(CopyBase):
         self.spoil(self.repo, "packs/*/*")
         self.assertFails(self.run_varve("restore", "app.db", "--target", "back.db"), 4, "packs/")
         out = self.restore("--fallback", self.copy)
-        self.assertIn("objects came from", out.err)
-        self.assertIn("did not have them intact", json.dumps(out.json["restore"]["notes"]))
+        self.assertRegex(out.err, "objects? came from")
+        told = self.restore("--fallback", self.copy, "--json").json["restore"]["notes"]
+        self.assertIn("did not have them intact", json.dumps(told))
         # Other objects are spoilt in the copy: between them the two have everything.
         self.spoil(self.copy, "sources/*/backups/*")
         self.spoil(self.copy, "keys/*")
@@ -359,23 +362,25 @@ plan = "gold"
 copies = ["offsite"]
 """)
         env = {"VARVE_REPO": None}
-        self.restore(env=env)
+        # It was backed up before there was a configuration.
+        name = self.varve("list", "--json", env=env).json["sources"][0]["name"]
+        self.restore(source=name, env=env)
         self.spoil(self.repo, "packs/*/*")
-        out = self.restore(env=env)
+        out = self.restore(source=name, env=env)
         self.assertIn("did not have them intact", out.err)
         self.varve("verify", env=env, status=4)  # of the repository alone
         # Who names a repository means that one.
-        self.varve("restore", "app.db", "--target", "back.db", "--repo", "main", env=env, status=4)
+        self.varve("restore", name, "--target", "back.db", "--repo", "main", env=env, status=4)
         shutil.rmtree(self.repo)
         self.varve("list", env=env)
-        self.restore(env=env)
+        self.restore(source=name, env=env)
 
 
 class BetweenStoresTest(CopyBase):
     """From a folder through every kind of store that tests/services/with.py runs, and back into a folder."""
 
     KINDS = ("VARVE_TEST_S3", "VARVE_TEST_AZURE", "VARVE_TEST_GCS", "VARVE_TEST_SFTP")
-    AT_WORK = ("pins/", "leases/", "gc/", "copies/", "probe/")
+    AT_WORK = ("pins/", "leases/", "gc/", "copies/", "probe/", ".varve-tmp/")
 
     def setUp(self):
         super().setUp()
