@@ -1,6 +1,7 @@
-// varve.json, key objects and recovery kits, as they are and with their checksums mended.
+// varve.json, key objects, pins of copies and recovery kits, as they are and with their checksums mended.
 #include "fuzz.h"
 #include "repo/config.h"
+#include "repo/copy_pin.h"
 #include "repo/key_object.h"
 #include "repo/sealed_json.h"
 #include "store/open.h"
@@ -14,6 +15,12 @@ void decode(std::string_view text) {
   if (auto key = repo::parse_key_object("0123456789abcdef", text)) {
     FUZZ_CHECK(key->text == text);
     FUZZ_CHECK(key->argon2id.has_value() == (key->kind == "passphrase"));
+  }
+  const store::Key pin = "copies/0123456789abcdef01234567";
+  if (auto copy = repo::parse_copy_pin(pin, text)) {
+    FUZZ_CHECK(repo::copy_key(copy->id) == pin);
+    (void)repo::has_ended(*copy, {});
+    (void)repo::describe(*copy);
   }
 }
 

@@ -35,8 +35,9 @@ class Engine {
                                       const std::function<void(const FollowStatus&)>& report) const = 0;
 
   // --- its log, as a row of positions (log_state.h) ---
-  virtual bool is_epoch(std::string_view name) const = 0;   // the name of an epoch tells its engine
-  virtual std::string position(uint64_t number) const = 0;  // as text: "txn:42"
+  virtual bool is_epoch(std::string_view name) const = 0;  // the name of an epoch tells its engine
+  virtual bool is_log(std::string_view /*epoch*/) const { return true; }  // or something kept beside it
+  virtual std::string position(uint64_t number) const = 0;                // as text: "txn:42"
   // The position after which the log is replayed onto the backup, and the first at which that gives a state.
   // nullopt: it stands in no log.
   struct Anchor {

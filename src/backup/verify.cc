@@ -11,6 +11,7 @@
 #include "backup/verify_objects.h"
 #include "base/text.h"
 #include "repo/collect.h"
+#include "repo/copy_pin.h"
 #include "repo/hold.h"
 
 // The order in which things are listed makes it safe to verify while others back up, follow, expire and
@@ -160,7 +161,8 @@ class Verifier {
 
   void note_object(const store::ObjectInfo& o) {
     if (o.key.starts_with("packs/")) return note_pack(o);
-    if (o.key == repo::kConfigKey || o.key.starts_with("keys/")) return count(o.size);
+    if (o.key == repo::kConfigKey || o.key.starts_with("keys/") || o.key.starts_with(repo::kCopyPrefix))
+      return count(o.size);
     if (auto kind = kind_of(o.key)) {
       if (*kind == "pin") {
         if (auto writer = repo::WriterId::from_hex_text(repo::last_segment(o.key)))

@@ -193,6 +193,12 @@ Command& Command::positional(const std::string& name, std::string& value, const 
   return *this;
 }
 
+Command& Command::positional(const std::string& name, std::vector<std::string>& value,
+                             const std::string& description) {
+  app_->add_option(name, value, description);
+  return *this;
+}
+
 Command& Command::example(const std::string& line, const std::string& what) {
   app_->footer(app_->get_footer() + line + '\n' + what + '\n');
   return *this;

@@ -43,6 +43,9 @@ class Command {
   Command& environment(const std::string& variable);
   Command& positional(const std::string& name, std::string& value, const std::string& description,
                       bool required = false);
+  // Any number of them.
+  Command& positional(const std::string& name, std::vector<std::string>& value,
+                      const std::string& description);
   // A whole command line that works as it stands, and what it does.
   Command& example(const std::string& line, const std::string& what);
   // A command with others below it and no action needs one of them.

@@ -272,6 +272,29 @@ std::string json_expire(const std::string& name, const backup::ExpireReport& r) 
                              {"removed_bytes", r.removed_bytes}});
 }
 
+std::string json_copy(const backup::CopyReport& r) {
+  Json problems = Json::array();
+  for (const auto& p : r.problems)
+    problems.push_back({{"object", p.object},
+                        {"kind", p.kind},
+                        {"at", p.at},
+                        {"message", p.message},
+                        {"affects", p.affects}});
+  return document("copy", {{"from", r.from},
+                           {"to", r.to},
+                           {"dry_run", r.dry_run},
+                           {"created", r.created},
+                           {"objects", r.objects},
+                           {"bytes", r.bytes},
+                           {"backups", r.backups},
+                           {"present", r.present},
+                           {"vanished", r.vanished},
+                           {"repaired", r.repaired},
+                           {"problems", std::move(problems)},
+                           {"notes", r.notes},
+                           {"seconds", r.seconds}});
+}
+
 std::string json_gc(const repo::CollectReport& r, bool dry_run) {
   return document("gc", {{"dry_run", dry_run},
                          {"packs_live", r.packs_live},

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backup/copy.h"
 #include "backup/expire.h"
 #include "backup/follow.h"
 #include "backup/log_files.h"
@@ -40,6 +41,7 @@ std::string json_history_end();
 std::string json_history_end(const Error& error);
 std::string json_verify(const backup::VerifyReport& report);
 std::string json_expire(const std::string& source, const backup::ExpireReport& report);
+std::string json_copy(const backup::CopyReport& report);
 std::string json_gc(const repo::CollectReport& report, bool dry_run);
 std::string json_status(const RepositoryStatus& status);
 std::string json_keys(const std::vector<repo::Repository::KeyInfo>& keys);

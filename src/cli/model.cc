@@ -102,7 +102,10 @@ std::string OptionModel::spelled() const {
 std::string CommandModel::usage() const {
   std::string out = path;
   if (!options.empty()) out += " [OPTIONS]";
-  for (const auto& p : positionals) out += p.required ? " " + p.name : " [" + p.name + "]";
+  for (const auto& p : positionals) {
+    out += p.required ? " " + p.name : " [" + p.name + "]";
+    if (p.repeatable) out += "...";
+  }
   if (!commands.empty()) out += " COMMAND";
   return out;
 }
@@ -147,7 +150,8 @@ CommandModel describe(const CLI::App& app, const std::string& above) {
     out.examples.push_back({std::string(lines[i]), std::string(lines[i + 1])});
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional())
-      out.positionals.push_back({option->get_name(true), option->get_description(), option->get_required()});
+      out.positionals.push_back({option->get_name(true), option->get_description(), option->get_required(),
+                                 option->get_items_expected_max() > 1});
     else if (!app.get_parent() || option != app.get_help_ptr())
       out.options.push_back(describe(*option));
   }

@@ -21,7 +21,7 @@ struct OptionModel {
 };
 struct PositionalModel {
   std::string name, description;
-  bool required = false;
+  bool required = false, repeatable = false;
 };
 struct ExampleModel {
   std::string line, what;

@@ -44,6 +44,17 @@ std::string which_sources(const std::string& text, const std::vector<std::string
   return fmt::format("there are: {}", list_of(known));
 }
 
+// The one that every source is backed up to; the others hold copies.
+const plan::RepositoryConfig* common_repository(const plan::Configuration& config) {
+  const std::string* name = nullptr;
+  for (const auto& [source, known] : config.sources) {
+    if (known.repositories.empty()) return nullptr;
+    if (name != nullptr && *name != known.repositories.front()) return nullptr;
+    name = &known.repositories.front();
+  }
+  return name == nullptr ? nullptr : &config.repositories.at(*name);
+}
+
 }  // namespace
 
 std::string shell_words(const std::vector<std::string>& words) {
@@ -108,8 +119,7 @@ Result<const plan::Configuration*> Session::configuration() {
   return &*configuration_;
 }
 
-Result<RepositoryPlace> Session::named_place(const plan::Configuration& config) const {
-  const std::string& text = globals_.repo;
+Result<RepositoryPlace> Session::named_place(const plan::Configuration& config, const std::string& text) {
   if (const auto it = config.repositories.find(text); it != config.repositories.end())
     return RepositoryPlace{it->second.url, &it->second};
   if (looks_like_address(text)) return RepositoryPlace{text, nullptr};
@@ -126,6 +136,11 @@ Result<RepositoryPlace> Session::named_place(const plan::Configuration& config) 
   return fail(Code::kUsage, fmt::format("there is no repository called \"{}\"", printable(text)), hint);
 }
 
+Result<RepositoryPlace> Session::named_place(const std::string& text) {
+  TRY_ASSIGN(const plan::Configuration* config, configuration());
+  return named_place(*config, text);
+}
+
 Result<RepositoryPlace> Session::place(const std::string& source) {
   TRY_ASSIGN(const plan::Configuration* config, configuration());
   TRY_ASSIGN(RepositoryPlace out, chosen_place(*config, source));
@@ -139,7 +154,7 @@ Result<RepositoryPlace> Session::place(const std::string& source) {
 Result<RepositoryPlace> Session::chosen_place(const plan::Configuration& configuration,
                                               const std::string& source) const {
   const plan::Configuration* config = &configuration;
-  if (!globals_.repo.empty()) return named_place(*config);
+  if (!globals_.repo.empty()) return named_place(*config, globals_.repo);
   if (const auto it = config->sources.find(source);
       it != config->sources.end() && !it->second.repositories.empty()) {
     const auto& repository = config->repositories.at(it->second.repositories.front());
@@ -153,6 +168,8 @@ Result<RepositoryPlace> Session::chosen_place(const plan::Configuration& configu
     return fail(Code::kUsage, "no repository is named",
                 fmt::format("{}\nor once: export VARVE_REPO=file:///srv/backups",
                             typed("--repo file:///srv/backups")));
+  if (const auto* repository = common_repository(*config))
+    return RepositoryPlace{repository->url, repository};
   std::vector<std::string> names;
   for (const auto& [name, repository] : config->repositories) names.push_back(name);
   return fail(Code::kUsage,
@@ -209,6 +226,12 @@ Result<repo::RepositoryPtr> Session::open(const std::string& source, Access acce
   TRY_ASSIGN(const RepositoryPlace where, place(source));
   TRY_ASSIGN(std::optional<repo::KeySource> key, given_secret(where));
   TRY_ASSIGN(store::StorePtr store, open_store(where, false, access == Access::kRead));
+  return open_in(where, std::move(store), std::move(key), retain(where));
+}
+
+Result<repo::RepositoryPtr> Session::open_in(const RepositoryPlace& where, store::StorePtr store,
+                                             std::optional<repo::KeySource> key,
+                                             std::optional<Seconds> retain) {
   if (!key) {
     key.emplace();
     // varve.json tells whether a key is needed at all; whatever is wrong with it, open() says better.
@@ -219,7 +242,7 @@ Result<repo::RepositoryPtr> Session::open(const std::string& source, Access acce
                  ask_passphrase(ctx_, "passphrase of " + printable(store->describe()), false));
     }
   }
-  auto opened = repo::Repository::open(ctx_, store, *key, {retain(where)});
+  auto opened = repo::Repository::open(ctx_, store, *key, {retain});
   if (!opened && opened.error().code == Code::kUsage && opened.error().hint.empty())
     return fail(
         std::move(opened).error().with_hint("check $VARVE_PASSPHRASE, the file or the command it came from; "
@@ -286,6 +309,21 @@ Result<std::vector<std::string>> Session::stored_sources(const repo::Repository&
   if (text.empty()) return repo::list_sources(repo, ctx_);
   TRY_ASSIGN(const std::string name, stored_source(repo, text));
   return std::vector<std::string>{name};
+}
+
+Result<std::string> Session::name_in_store(store::Store& store, const std::string& text) {
+  const auto there = [&](const std::string& name) -> Result<bool> {
+    if (!repo::check_name(name)) return false;
+    TRY_ASSIGN(const store::ListPage page, store.list(ctx_, fmt::format("sources/{}/", name), "", 1));
+    return !page.objects.empty();
+  };
+  TRY_ASSIGN(const bool named, there(text));
+  if (named) return text;
+  if (const auto source = from_address(text)) {
+    TRY_ASSIGN(const bool known, there(source->name));
+    if (known) return source->name;
+  }
+  return text;
 }
 
 Result<backup::Source> Session::live_source(const repo::Repository* repo, const std::string& text) {

@@ -15,6 +15,7 @@
 #include "repo/events.h"
 #include "repo/repository.h"
 #include "store/store.h"
+#include "store/wrap/fallback.h"
 
 namespace varve::cli {
 
@@ -43,11 +44,23 @@ class Session {
 
   // `source` (as typed, may be empty) helps to choose: the configuration names a source's repositories.
   Result<RepositoryPlace> place(const std::string& source);
+  // A repository as it is typed: a name from the configuration, an address, a folder.
+  Result<RepositoryPlace> named_place(const std::string& text);
   Result<store::StorePtr> open_store(const RepositoryPlace& place, bool create, bool read_only) const;
   // How long what is written there is to be kept by the store itself.
   static std::optional<Seconds> retain(const RepositoryPlace& place);
   enum class Access { kRead, kWrite };
   Result<repo::RepositoryPtr> open(const std::string& source, Access access);
+  // The same for what only reads: objects that the repository lost, or that are damaged there, come from
+  // other repositories that hold a copy. Those are named by --fallback, or, where the configuration chose the
+  // repository, are the source's others and the copies of its plan.
+  struct Fallback {
+    std::vector<std::string> repositories;
+    bool unite = false;  // show also what only they have
+  };
+  Result<repo::RepositoryPtr> open(const std::string& source, Access access, const Fallback& fallback);
+  // What came from where, for people; empty: everything from where it was asked for.
+  std::vector<std::string> fallback_notes() const;
   // By flag, environment or configuration; nullopt when none of them gives one.
   Result<std::optional<repo::KeySource>> given_secret(const RepositoryPlace& place);
 
@@ -55,6 +68,8 @@ class Session {
   Result<std::string> stored_source(const repo::Repository& repo, const std::string& text);
   // All of them for an empty text; else the one it names.
   Result<std::vector<std::string>> stored_sources(const repo::Repository& repo, const std::string& text);
+  // Without a key: the name under which the store has it, or `text` where it has none such.
+  Result<std::string> name_in_store(store::Store& store, const std::string& text);
   // SOURCE as a database that can be read now.
   // `repo` may be null: then only the configuration, addresses and files are looked at.
   Result<backup::Source> live_source(const repo::Repository* repo, const std::string& text);
@@ -74,8 +89,16 @@ class Session {
               const std::string& backup, const std::string& outcome, const std::string& detail) const;
 
  private:
+  Result<std::vector<RepositoryPlace>> fallback_places(const std::string& source,
+                                                       const RepositoryPlace& first,
+                                                       const Fallback& fallback);
+  Result<store::StorePtr> store_with_fallback(const RepositoryPlace& first,
+                                              const std::vector<RepositoryPlace>& others, bool read_only,
+                                              bool unite);
+  Result<repo::RepositoryPtr> open_in(const RepositoryPlace& where, store::StorePtr store,
+                                      std::optional<repo::KeySource> key, std::optional<Seconds> retain);
+  static Result<RepositoryPlace> named_place(const plan::Configuration& config, const std::string& text);
   Result<RepositoryPlace> chosen_place(const plan::Configuration& config, const std::string& source) const;
-  Result<RepositoryPlace> named_place(const plan::Configuration& config) const;
   Result<backup::Source> from_configuration(const plan::SourceConfig& source) const;
   // An address or a path; one that the configuration knows keeps its name there.
   Result<backup::Source> from_address(const std::string& address);
@@ -86,6 +109,8 @@ class Session {
   crypto::SecretText environment_passphrase_;
   const std::vector<std::string> arguments_;
   std::optional<plan::Configuration> configuration_;
+  std::shared_ptr<store::FallbackStore> fallback_;
+  std::vector<std::string> fallback_notes_;
 };
 
 // "varve backup 'my app.db'": words quoted where a shell needs it.

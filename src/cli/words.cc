@@ -97,6 +97,29 @@ std::string verified(const backup::VerifyReport& r, double seconds, const Style&
   return out;
 }
 
+std::string copied(const backup::CopyReport& r, const Style& style) {
+  std::string out =
+      fmt::format("{} {}", r.dry_run ? "would copy" : "copied", counted(r.objects, "object", "objects"));
+  if (r.backups > 0) out += fmt::format(" ({})", counted(r.backups, "backup", "backups"));
+  out += fmt::format(", {}{} from {} to {}", human_size(r.bytes), r.dry_run ? "" : " in " + took(r.seconds),
+                     printable(r.from), printable(r.to));
+  if (r.present > 0)
+    out += fmt::format("; {} {} there already", human_count(r.present), r.present == 1 ? "was" : "were");
+  out += '\n';
+  if (r.repaired > 0)
+    out += fmt::format("replaced {} that {} damaged at the copy\n", counted(r.repaired, "object", "objects"),
+                       r.repaired == 1 ? "was" : "were");
+  for (const auto& note : r.notes) out += printable(note) + '\n';
+  if (r.problems.empty()) return out;
+  out += style.red(counted(r.problems.size(), "problem", "problems")) + '\n';
+  for (const auto& p : r.problems) {
+    out += fmt::format("  {} {} at {}: {}\n", style.red(p.kind), printable(p.object), printable(p.at),
+                       printable(p.message));
+    for (const auto& a : p.affects) out += fmt::format("      not copied because of it: {}\n", printable(a));
+  }
+  return out;
+}
+
 std::string unreadable_text(const repo::UnreadableManifest& u) {
   const std::string error = u.error.describe();
   return error.starts_with(u.key) ? error : fmt::format("{}: {}", u.key, error);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backup/copy.h"
 #include "backup/log_state.h"
 #include "backup/restore.h"
 #include "backup/verify.h"
@@ -20,6 +21,8 @@ inline constexpr char kSourceHelp[] =
     "there is "
     "just one";
 inline constexpr char kOneSourceHelp[] = "Only this source: a name, sqlite:PATH, or a SQLite file";
+inline constexpr char kFallbackHelp[] =
+    "Read what is lost or damaged from this repository, which holds a copy";
 inline constexpr char kBackupHelp[] = "A backup's id, the beginning of one, or \"latest\"";
 
 // "14:32:05" on the local day of `reference`, else "2026-11-23 14:32:05 +01:00".
@@ -35,6 +38,7 @@ std::string backed_up(const repo::Manifest& manifest, double seconds, Timestamp 
 std::string restored(const backup::RestoreReport& report, Timestamp reference);
 std::string restored(const backup::TableReport& report, Timestamp reference);
 std::string verified(const backup::VerifyReport& report, double seconds, const Style& style);
+std::string copied(const backup::CopyReport& report, const Style& style);
 // Which manifest cannot be read, and why.
 std::string unreadable_text(const repo::UnreadableManifest& u);
 std::string window_text(const backup::Window& window, Timestamp reference);

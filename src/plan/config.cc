@@ -303,6 +303,7 @@ Result<> read_plan(Section& in, PlanConfig& out) {
   TRY_ASSIGN(const toml::table* objectives, in.table("objectives"));
   TRY_ASSIGN(const toml::table* schedule, in.table("schedule"));
   TRY_ASSIGN(const toml::table* retention, in.table("retention"));
+  TRY_OK(in.read("copies", out.copies));
   RateLimit rate;
   TRY_OK(in.read("limit_rate", rate));
   if (!rate.none()) out.limit_rate = std::move(rate);
@@ -356,6 +357,30 @@ std::vector<std::string> names_of(const std::map<std::string, T>& map) {
   return out;
 }
 
+Result<> check_copies(const toml::table& root, const Configuration& config) {
+  for (const auto& [name, plan] : config.plans) {
+    for (const auto& copy : plan.copies) {
+      if (config.repositories.contains(copy)) continue;
+      return fail(Section::at(
+          config.path, root["plan"][name]["copies"].node()->source(),
+          fmt::format("plan \"{}\" names the repository \"{}\", which is not here", name, printable(copy)),
+          suggestion(copy, names_of(config.repositories), "repositories")));
+    }
+  }
+  for (const auto& [name, source] : config.sources) {
+    if (source.plan.empty() || source.repositories.empty()) continue;
+    const auto& copies = config.plans.at(source.plan).copies;
+    const std::string& main = source.repositories.front();
+    if (std::find(copies.begin(), copies.end(), main) == copies.end()) continue;
+    return fail(Section::at(config.path, root["source"][name]["plan"].node()->source(),
+                            fmt::format("source \"{}\" is backed up to \"{}\", and its plan \"{}\" copies it "
+                                        "there",
+                                        name, main, source.plan),
+                            "a copy is for another place"));
+  }
+  return {};
+}
+
 Result<> check_references(const toml::table& root, const Configuration& config) {
   for (const auto& [name, source] : config.sources) {
     const auto where = [&, &source_name = name](const char* key) {  // clang 14 captures no structured binding
@@ -374,7 +399,7 @@ Result<> check_references(const toml::table& root, const Configuration& config) 
         fmt::format("source \"{}\" names the plan \"{}\", which is not here", name, printable(source.plan)),
         suggestion(source.plan, names_of(config.plans), "plans")));
   }
-  return {};
+  return check_copies(root, config);
 }
 
 Result<Configuration> read_configuration(const toml::table& root, const std::string& path) {

@@ -29,6 +29,7 @@ struct PlanConfig {
   Objectives objectives;
   std::map<std::string, std::string> schedule;  // full, differential, incremental, log: as written
   Retention retention;                          // window from objectives when not given itself
+  std::vector<std::string> copies;              // repositories that hold a copy: varve copy
   std::optional<RateLimit> limit_rate;          // instead of the repository's
 };
 struct SourceConfig {

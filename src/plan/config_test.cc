@@ -34,6 +34,7 @@ path = "data/other.db"
 objectives = { rpo = "5m", rto = "30m", window = "35d" }
 schedule   = { full = "Sun 02:00", differential = "daily 02:00", incremental = "hourly", log = "continuous" }
 retention  = { last = 2, daily = 14, weekly = 8, monthly = 12, yearly = 7 }
+copies     = ["plain"]
 )";
 
 Error error_of(const std::string& text) {
@@ -61,6 +62,7 @@ TEST(Config, Whole) {
   EXPECT_EQ(gold.retention.daily, 14u);
   EXPECT_EQ(gold.retention.window, hours(24 * 35));
   EXPECT_EQ(gold.schedule.at("full"), "Sun 02:00");
+  EXPECT_THAT(gold.copies, ElementsAre("plain"));
 }
 
 TEST(Config, NothingAtAll) {
@@ -142,6 +144,11 @@ INSTANTIATE_TEST_SUITE_P(
               ":4: source \"app\" names"},
         Wrong{"[source.app]\nengine = \"sqlite\"\npath = \"/x\"\nrepositories = [1]\n", ":4: "},
         Wrong{"[source.app]\nengine = \"sqlite\"\npath = \"/x\\u0000y\"\n", ":3: \"path\" has a zero byte"},
+        Wrong{"[plan.p]\ncopies = [\"offsite\"]\n", ":2: plan \"p\" names the repository \"offsite\""},
+        Wrong{"[plan.p]\ncopies = \"offsite\"\n", ":2: \"copies\" in [plan.p] must be a list"},
+        Wrong{"[repository.m]\nurl = \"/x\"\n[source.app]\nengine = \"sqlite\"\npath = \"/x\"\n"
+              "repositories = [\"m\"]\nplan = \"p\"\n[plan.p]\ncopies = [\"m\"]\n",
+              ":7: source \"app\" is backed up to \"m\", and its plan \"p\" copies it there"},
         Wrong{"[plan.p]\nretention = { daily = -1 }\n", ":2: \"daily\" in retention of [plan.p] must be"},
         Wrong{"[plan.p]\nretention = { dayly = 1 }\n", ":2: unknown key \"dayly\""},
         Wrong{"[plan.p]\nretention = 7\n", ":2: \"retention\" in [plan.p] must be a table"},

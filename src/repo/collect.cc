@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "repo/collection_plan.h"
+#include "repo/copy_pin.h"
 #include "repo/lease.h"
 #include "repo/probe.h"
 
@@ -33,6 +34,8 @@ class Collector {
 
  private:
   Result<> remove_dead_pins();
+  Result<> remove_ended_copies();
+  Result<> refuse_if_copied_to() const;
   Result<std::vector<PinInfo>> other_pins() const;
   Result<> refuse_if_others_write(std::string_view hint) const;
   Result<> survey();
@@ -102,6 +105,28 @@ Result<> Collector::remove_dead_pins() {
   return {};
 }
 
+// Before anything is marked: whoever lost its pin by this finds out at its next manifest, which is later than
+// the marks or seen by them.
+Result<> Collector::remove_ended_copies() {
+  TRY_ASSIGN(const std::vector<CopyInfo> copies, list_copies(ctx_, repo_.store()));
+  for (const CopyInfo& copy : copies) {
+    if (!has_ended(copy, now_)) continue;
+    if (!options_.dry_run) TRY_OK(store::remove_one(repo_.store(), ctx_, copy_key(copy.id)));
+    report_.stale_pins_removed.push_back(varve::repo::describe(copy));
+  }
+  return {};
+}
+
+// A copy may put a manifest that needs any pack there is, and without the key it can read no plan.
+Result<> Collector::refuse_if_copied_to() const {
+  if (options_.dry_run) return {};
+  TRY_ASSIGN(const std::vector<CopyInfo> copies, list_copies(ctx_, repo_.store()));
+  if (copies.empty()) return {};
+  return fail(Code::kConflict,
+              fmt::format("this repository is being copied to: {}", varve::repo::describe(copies.front())),
+              "collect when the copy has ended; one of a host that is gone ends by itself after 24 hours");
+}
+
 Result<> Collector::refuse_if_others_write(std::string_view hint) const {
   TRY_ASSIGN(const std::vector<PinInfo> pins, other_pins());
   for (const PinInfo& pin : pins) {
@@ -133,6 +158,7 @@ Result<> Collector::survey() {
   TRY_ASSIGN(plans_, list_plans(repo_, ctx_));
   TRY_OK(list_packs());
   TRY_ASSIGN(pins_, other_pins());
+  TRY_OK(refuse_if_copied_to());
   for (const PinInfo& pin : pins_) {
     if (!is_old(pin)) continue;
     report_.old_pins.push_back(describe(pin));
@@ -317,6 +343,7 @@ Result<> Collector::close_and_drop() {
 
 Result<CollectReport> Collector::run() {
   TRY_OK(remove_dead_pins());
+  TRY_OK(remove_ended_copies());
   if (options_.now)
     TRY_OK(refuse_if_others_write(
         "wait until it has ended, or collect without --now; a pin of a host that is gone for "

@@ -106,8 +106,12 @@ crypto::Digest config_digest(std::string_view text) {
   return crypto::digest(as_bytes(text));
 }
 
+Result<> check_may_write(const Config& config) {
+  return check_features(config.features_write, "to write");
+}
+
 Result<> Repository::check_may_write() const {
-  return check_features(config_.features_write, "to write");
+  return repo::check_may_write(config_);
 }
 Result<> Repository::check_may_collect() const {
   return check_features(config_.features_collect, "to remove anything");

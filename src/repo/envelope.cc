@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "repo/replicas.h"
 #include "repo/repository.h"
 #include "repo/sealer.h"
 
@@ -119,8 +120,10 @@ Result<Buffer> Repository::get_object(const Context& ctx, std::string_view kind,
                                       const store::Key& key) const {
   // Incompressible content is stored as it is, so no object is longer than this.
   constexpr uint64_t kMost = kMaxPlain + kHeaderSize + Sealer::kOverhead + kChecksumSize;
-  TRY_ASSIGN(const Buffer sealed, store::get_bytes(*store_, ctx, key, kMost));
-  return open_object(kind, key, sealed);
+  return read_any(*store_, [&](store::Store& from) -> Result<Buffer> {
+    TRY_ASSIGN(const Buffer sealed, store::get_bytes(from, ctx, key, kMost));
+    return open_object(kind, key, sealed);
+  });
 }
 
 }  // namespace varve::repo

@@ -5,14 +5,17 @@
 
 #include "base/log.h"
 #include "repo/config.h"
+#include "repo/replicas.h"
 #include "repo/sealed_json.h"
 
 namespace varve::repo {
 namespace {
 
 Result<KeyObject> load_key_object(const Context& ctx, store::Store& store, const store::Key& name) {
-  TRY_ASSIGN(const Buffer bytes, store::get_bytes(store, ctx, name, kMaxJsonObject));
-  return parse_key_object(std::string_view(name).substr(kKeyPrefix.size()), as_text(bytes));
+  return read_any(store, [&](store::Store& from) -> Result<KeyObject> {
+    TRY_ASSIGN(const Buffer bytes, store::get_bytes(from, ctx, name, kMaxJsonObject));
+    return parse_key_object(std::string_view(name).substr(kKeyPrefix.size()), as_text(bytes));
+  });
 }
 
 bool says_what_the_object_is(Code code) {

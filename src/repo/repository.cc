@@ -4,8 +4,10 @@
 
 #include "base/log.h"
 #include "repo/config.h"
+#include "repo/copy_pin.h"
 #include "repo/key_ring.h"
 #include "repo/probe.h"
+#include "repo/replicas.h"
 #include "repo/retention.h"
 #include "repo/sealed_json.h"
 
@@ -21,12 +23,18 @@ tl::unexpected<Error> already_there(const store::Store& store) {
   return fail(Code::kExists, fmt::format("there is a repository at {} already", store.describe()));
 }
 
+tl::unexpected<Error> copy_not_ended(const store::Store& store) {
+  return fail(Code::kIncomplete, fmt::format("the copy to {} has not ended yet", store.describe()),
+              "run varve copy again: it goes on where it was");
+}
+
 // What an earlier init that did not end may have left is fine; anything else is somebody's.
 Result<> check_empty(const Context& ctx, store::Store& store) {
   return store::for_each(store, ctx, "", [&](const store::ObjectInfo& info) -> Result<> {
     const std::string_view key = info.key;
     if (key == kConfigKey) return already_there(store);
     if (key.starts_with(kKeyPrefix) || key.starts_with(kProbePrefix)) return {};
+    if (key.starts_with(kCopyPrefix)) return copy_not_ended(store);
     for (std::string_view ours : {"packs/", "sources/", "pins/", "leases/", "gc/", "events/"}) {
       if (key.starts_with(ours))
         return fail(Code::kConflict,
@@ -80,6 +88,8 @@ Result<std::string> load_config_text(const Context& ctx, store::Store& store) {
   auto bytes = store::get_bytes(store, ctx, std::string(kConfigKey), kMaxJsonObject);
   if (bytes) return std::string(as_text(*bytes));
   if (bytes.error().code != Code::kNotFound) return fail(std::move(bytes).error());
+  TRY_ASSIGN(const store::ListPage copies, store.list(ctx, std::string(kCopyPrefix), "", 1));
+  if (!copies.objects.empty()) return copy_not_ended(store);
   for (const char* prefix : {"packs/", "sources/"}) {
     TRY_ASSIGN(const store::ListPage page, store.list(ctx, prefix, "", 1));
     if (!page.objects.empty())
@@ -89,6 +99,34 @@ Result<std::string> load_config_text(const Context& ctx, store::Store& store) {
   }
   return fail(Code::kNotFound, fmt::format("there is no repository at {}", store.describe()),
               "create one: varve init");
+}
+
+// Which repository it is, and its root key. Each object on its own may come from an alternative: one store
+// may have lost varve.json, and another the key.
+struct Way {
+  std::string text;
+  Config config;
+  OpenedKey key;
+};
+Result<Way> find_way_in(const Context& ctx, store::Store& store, const KeySource& key) {
+  TRY_ASSIGN(Way out, read_any(store, [&](store::Store& from) -> Result<Way> {
+               Way named;
+               TRY_ASSIGN(named.text, load_config_text(ctx, from));
+               auto config = decode_config(named.text);
+               if (!config && config.error().code == Code::kDamaged)
+                 return fail(std::move(config).error().with_hint(
+                     "put it back from the recovery kit: varve key restore"));
+               if (!config) return fail(std::move(config).error());
+               named.config = std::move(*config);
+               return named;
+             }));
+  TRY_OK(check_kind_of_key(out.config, key));
+  out.key.root = public_root(out.config.id);
+  if (out.config.encryption == Encryption::kNone) return out;
+  TRY_ASSIGN(const Secret secret, Secret::from(key));
+  TRY_ASSIGN(const KeyRing ring, load_key_ring(ctx, store, out.config.id));
+  TRY_ASSIGN(out.key, open_with(ring, secret, config_digest(out.text)));
+  return out;
 }
 
 }  // namespace
@@ -134,20 +172,14 @@ Result<std::shared_ptr<Repository>> Repository::open(const Context& ctx, store::
                                                      const KeySource& key, const OpenOptions& options) {
   TRY_OK(crypto::init());
   TRY_OK(check_can_retain(*store, options.retain));
-  TRY_ASSIGN(const std::string text, load_config_text(ctx, *store));
-  auto config = decode_config(text);
-  if (!config && config.error().code == Code::kDamaged)
-    return fail(std::move(config).error().with_hint("put it back from the recovery kit: varve key restore"));
-  if (!config) return fail(std::move(config).error());
-  TRY_OK(check_kind_of_key(*config, key));
-  OpenedKey opened{public_root(config->id), ""};
-  if (config->encryption != Encryption::kNone) {
-    TRY_ASSIGN(const Secret secret, Secret::from(key));
-    TRY_ASSIGN(const KeyRing ring, load_key_ring(ctx, *store, config->id));
-    TRY_ASSIGN(opened, open_with(ring, secret, config_digest(text)));
-  }
+  TRY_ASSIGN(Way way, read_any(*store, [&](store::Store& from) { return find_way_in(ctx, from, key); }));
   return std::shared_ptr<Repository>(
-      new Repository(std::move(store), *config, text, opened.root, opened.key_id, options.retain));
+      new Repository(std::move(store), way.config, way.text, way.key.root, way.key.key_id, options.retain));
+}
+
+std::shared_ptr<Repository> Repository::copy_in(store::StorePtr store, std::optional<Seconds> retain) const {
+  return std::shared_ptr<Repository>(
+      new Repository(std::move(store), config_, config_text_, root_, key_id_, retain));
 }
 
 store::PutOptions Repository::lasting() const {

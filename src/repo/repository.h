@@ -60,6 +60,9 @@ class Repository {
   static Result<std::shared_ptr<Repository>> open(const Context& ctx, store::StorePtr store,
                                                   const KeySource& key, const OpenOptions& options = {});
 
+  // The same repository in another store, which holds a copy of it: its varve.json must be config_text().
+  std::shared_ptr<Repository> copy_in(store::StorePtr store, std::optional<Seconds> retain = {}) const;
+
   store::Store& store() const { return *store_; }
   store::StorePtr store_ptr() const { return store_; }
   const Config& config() const { return config_; }

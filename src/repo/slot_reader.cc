@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/task_group.h"
+#include "repo/replicas.h"
 
 namespace varve::repo {
 namespace {
@@ -19,11 +20,11 @@ Error in_object(Error e, const store::Key& key) {
   return e;
 }
 
-Result<Buffer> fetch(const Repository& repo, const Context& ctx, const store::Key& key, uint64_t size,
-                     store::Range range) {
+Result<Buffer> fetch_from(store::Store& store, const Context& ctx, const store::Key& key, uint64_t size,
+                          store::Range range) {
   Buffer out;
   out.reserve(range.length);
-  auto got = repo.store().get(ctx, key, range, [&](ByteView part) -> Result<> {
+  auto got = store.get(ctx, key, range, [&](ByteView part) -> Result<> {
     if (out.size() + part.size() > range.length)
       return fail(Code::kDamaged, key + ": the store sent too much");
     append(out, part);
@@ -40,15 +41,47 @@ Result<Buffer> fetch(const Repository& repo, const Context& ctx, const store::Ke
   return out;
 }
 
+Result<Buffer> fetch(const Repository& repo, const Context& ctx, const store::Key& key, uint64_t size,
+                     store::Range range) {
+  return read_any(repo.store(), [&](store::Store& from) { return fetch_from(from, ctx, key, size, range); });
+}
+
+// One frame, of which `stored` was fetched. What does not authenticate is fetched anew where else it may be
+// had.
+Result<> open_frame(const Repository& repo, const Context& ctx, const PackFile& pack, uint32_t number,
+                    ByteView stored, PackSealer& sealer, codec::Decompressor& decompressor, Buffer& plain) {
+  const FrameInfo& frame = pack.index().frames()[number];
+  plain.resize(frame.plain);
+  auto opened = decode_frame(sealer, decompressor, frame, number, stored, plain);
+  if (opened) return {};
+  for (const store::StorePtr& other : repo.store().alternatives()) {
+    const auto again = fetch_from(*other, ctx, pack.key(), pack.size(), {frame.offset, frame.stored});
+    if (again && decode_frame(sealer, decompressor, frame, number, *again, plain)) return {};
+  }
+  return fail(in_object(opened.error(), pack.key()));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const PackFile>> PackFile::open(const Repository& repo, const Context& ctx,
                                                        const store::Key& key, uint64_t size,
                                                        const std::optional<PackInfo>& expected) {
+  return read_any(repo.store(), [&](store::Store& from) -> Result<std::shared_ptr<const PackFile>> {
+    // A size that was only listed is that of the object there, which may be cut short.
+    if (&from == &repo.store() || expected) return open_in(repo, from, ctx, key, size, expected);
+    TRY_ASSIGN(const store::ObjectInfo info, from.head(ctx, key));
+    return open_in(repo, from, ctx, key, info.size, expected);
+  });
+}
+
+Result<std::shared_ptr<const PackFile>> PackFile::open_in(const Repository& repo, store::Store& from,
+                                                          const Context& ctx, const store::Key& key,
+                                                          uint64_t size,
+                                                          const std::optional<PackInfo>& expected) {
   if (size < kPackHeaderSize + kPackFooterSize)
     return fail(in_object(Error{Code::kDamaged, fmt::format("{}: is too short to be a pack", key)}, key));
   const uint64_t tail = std::min(size, kTailGuess);
-  TRY_ASSIGN(Buffer end, fetch(repo, ctx, key, size, {size - tail, tail}));
+  TRY_ASSIGN(Buffer end, fetch_from(from, ctx, key, size, {size - tail, tail}));
   auto footer = parse_footer(ByteView(end).last(kPackFooterSize), size);
   if (!footer) return fail(in_object(footer.error(), key));
   if (footer->encryption != repo.config().encryption)
@@ -63,7 +96,7 @@ Result<std::shared_ptr<const PackFile>> PackFile::open(const Repository& repo, c
   if (footer->index_stored + kPackFooterSize <= tail) {
     sealed = ByteView(end).subspan(tail - kPackFooterSize - footer->index_stored, footer->index_stored);
   } else {
-    TRY_ASSIGN(long_index, fetch(repo, ctx, key, size, {footer->index_offset, footer->index_stored}));
+    TRY_ASSIGN(long_index, fetch_from(from, ctx, key, size, {footer->index_offset, footer->index_stored}));
     sealed = long_index;
   }
   PackSealer sealer(repo, footer->id);
@@ -98,10 +131,8 @@ Result<> read_frames(const Repository& repo, const Context& ctx, const PackFile&
   codec::Decompressor decompressor;
   Buffer plain;
   for (uint32_t f = first; f <= last; ++f) {
-    plain.resize(frames[f].plain);
-    auto r = decode_frame(sealer, decompressor, frames[f], f,
-                          ByteView(bytes).subspan(frames[f].offset - begin, frames[f].stored), plain);
-    if (!r) return fail(in_object(r.error(), pack.key()));
+    const ByteView stored = ByteView(bytes).subspan(frames[f].offset - begin, frames[f].stored);
+    TRY_OK(open_frame(repo, ctx, pack, f, stored, sealer, decompressor, plain));
     TRY_OK(deliver(f, plain));
   }
   return {};
@@ -224,10 +255,8 @@ Result<> SlotReader::read_group(It begin, It end, const Deliver& deliver, codec:
       TRY_ASSIGN(uint32_t f, index.frame_of(begin->place.ordinal));
       if (frames[f].kind != FrameKind::kPages)
         return fail(Code::kDamaged, fmt::format("{}: slot {} is no page", file->key(), begin->place.ordinal));
-      plain.resize(frames[f].plain);
-      auto r = decode_frame(sealer, decompressor, frames[f], f,
-                            ByteView(bytes).subspan(frames[f].offset - base, frames[f].stored), plain);
-      if (!r) return fail(in_object(r.error(), file->key()));
+      const ByteView stored = ByteView(bytes).subspan(frames[f].offset - base, frames[f].stored);
+      TRY_OK(open_frame(*repo_, ctx_, *file, f, stored, sealer, decompressor, plain));
       for (; begin != stop && begin->place.ordinal < frames[f].first_slot + frames[f].slots; ++begin)
         TRY_OK(deliver(begin->tag, index.slot(plain, begin->place.ordinal)));
     }

@@ -28,6 +28,10 @@ class PackFile {
   uint64_t size() const { return size_; }
 
  private:
+  static Result<std::shared_ptr<const PackFile>> open_in(const Repository& repo, store::Store& from,
+                                                         const Context& ctx, const store::Key& key,
+                                                         uint64_t size,
+                                                         const std::optional<PackInfo>& expected);
   store::Key key_;
   uint64_t size_ = 0;
   PackFooter footer_;

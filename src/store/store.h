@@ -99,6 +99,9 @@ class Store {
   virtual Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) = 0;
   // The address without secrets: "file:///srv/backups".
   virtual std::string describe() const = 0;
+  // Other stores with the same objects, in order: where what was read here turns out to be damaged, the same
+  // key may be read there (wrap/fallback.h). Nearly always none.
+  virtual std::span<const std::shared_ptr<Store>> alternatives() const { return {}; }
   // What must be granted, at least, in the store's own words; empty where nothing is granted
   virtual std::string policy() const { return {}; }
 };

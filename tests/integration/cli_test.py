@@ -302,6 +302,7 @@ class CommandLine(VarveTest):
         run("key list --json", "key", "list")
         run("key add --json", "key", "add", "--new-key-file", "k", "--generate")
         run("key kit --json", "key", "kit", "--kit", "kit.txt")
+        run("copy --json", "copy", "--to", self.path("offsite"))
         run("verify --json", "verify")
         run("status --json", "status")
         outputs["Errors"] = self.run_varve("list", "nosuch", "--json").json

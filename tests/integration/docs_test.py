@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Documentation that runs. In docs/cli.md, docs/configuration.md and README.md
+"""Documentation that runs. In docs/cli.md, docs/configuration.md, docs/runbooks/replication.md and README.md
 
   ```sh     is a block that runs as it stands: the blocks of a page make up one bash script (set -euo pipefail) in an
             empty folder, with varve in the PATH and nothing of this machine's settings;
@@ -20,7 +20,7 @@ ROOT = Path(os.environ.get("VARVE_SOURCE", Path(__file__).resolve().parents[2]))
 BEGIN = re.compile(r"<!-- reference: .*? -->\n")
 END = "<!-- end of reference -->"
 # A command that runs until somebody stops it is stopped, and must end well.
-ENDLESS = re.compile(r"(?m)^(varve log follow (?!.*(?:--once|&)).*)$")
+ENDLESS = re.compile(r"(?m)^(varve (?:log follow (?!.*(?:--once|&))|copy (?=.*--(?:every|follow))(?!.*&)).*)$")
 STOPPED = r"timeout --foreground --preserve-status -s TERM 3 \1"
 
 
@@ -70,6 +70,9 @@ class DocsTest(VarveTest):
 
     def test_configuration(self):
         self.run_page("docs/configuration.md")
+
+    def test_replication(self):
+        self.run_page("docs/runbooks/replication.md")
 
     def test_readme(self):
         if (ROOT / "README.md").exists() and shell_blocks((ROOT / "README.md").read_text()):

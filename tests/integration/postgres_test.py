@@ -155,7 +155,7 @@ class Changes(PostgresTest):
             if kind != "full":
                 self.assertEqual((backup["changed_pages_from"], backup["warnings"]), ("wal", []), msg=backup)
             server.psql(f"COMMIT PREPARED 'p{number}'")
-            load.send_signal(signal.SIGINT)
+            load.terminate()
             load.wait(30)
             server.wait_until(lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'")
                               == "0", "pgbench goes on")
@@ -193,7 +193,7 @@ class Changes(PostgresTest):
         for n in range(4):
             server.psql("SELECT pg_switch_wal(); CREATE TABLE t%d(a int); CHECKPOINT" % n)
         server.wait_until(lambda: len(list((server.data / "pg_wal").glob("0*"))) < 12, "the server keeps all its WAL", 60)
-        for name in sorted((server.data / "pg_wal").glob("0" * 8 + "*"))[:-3]:
+        for name in sorted((server.data / "pg_wal").glob("00000001*"))[:-3]:
             if server.psql("SELECT pg_walfile_name(pg_current_wal_lsn())") > name.name:
                 name.unlink()
         backup = self.backup()
@@ -288,7 +288,7 @@ class Log(PostgresTest):
         server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS a")
         self.backup()
         self.shipped()
-        wal = sorted(p for p in (server.data / "pg_wal").glob("0" * 8 + "*") if "." not in p.name)
+        wal = sorted(p for p in (server.data / "pg_wal").glob("00000001*") if "." not in p.name)
         name = wal[0].name
         out = self.folder / "out"
         out.mkdir()
@@ -342,7 +342,7 @@ class Log(PostgresTest):
             else:
                 done += 1
             server.psql("SELECT pg_switch_wal()")
-        load.send_signal(signal.SIGINT)
+        load.terminate()
         load.wait(30)
         server.wait_until(lambda: server.psql("SELECT count(*) FROM pg_replication_slots") == "0", "a slot is left")
         server.wait_until(lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'varve'") == "0",

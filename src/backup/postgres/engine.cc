@@ -50,6 +50,8 @@ class PostgresEngine final : public Engine {
 
   bool is_epoch(std::string_view name) const override { return parse_epoch(name).has_value(); }
 
+  bool is_log(std::string_view epoch) const override { return parse_epoch(epoch)->timeline != 0; }
+
   std::string position(uint64_t number) const override { return position_of(number); }
 
   std::optional<Anchor> anchor(const repo::Manifest& m) const override {

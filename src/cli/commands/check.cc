@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "backup/copy_lag.h"
 #include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
@@ -132,6 +133,35 @@ void check_stored(Session& session, const repo::Repository& repo, const std::str
         fmt::format("follow its log: varve log follow {}", shell_words({source})));
 }
 
+// What a copy of the plan lacks. It is not opened, so its key is not needed here.
+void check_copy(Session& session, const repo::Repository& repo, const std::string& source,
+                const std::string& name, Findings& findings) {
+  const auto place = session.named_place(name);
+  if (!place) return findings.error(source, place.error());
+  const auto mend = fmt::format("varve copy {}", shell_words({source}));
+  const auto store = session.open_store(*place, false, true);
+  if (!store && store.error().code == Code::kNotFound)
+    return findings.warn(source, fmt::format("its copy {} lacks everything: it was not made yet", name),
+                         mend);
+  if (!store) return findings.error(source, store.error());
+  const auto lag = backup::copy_lag(session.ctx(), repo.store(), **store, source);
+  if (!lag) return findings.error(source, lag.error());
+  if (!lag->missing.empty())
+    return findings.warn(source,
+                         fmt::format("its copy {} lacks {} of {}, from {} on", name, lag->missing.size(),
+                                     counted(lag->backups, "backup", "backups"), lag->missing.front()),
+                         mend);
+  std::string what = fmt::format("its copy {} has every backup", name);
+  if (lag->copied < lag->last) {
+    const std::string last = backup::position_text(lag->epoch, lag->last);
+    what += lag->copied == 0 ? fmt::format(", and nothing of the log from {} to {}", lag->epoch, last)
+                             : fmt::format(", and the log up to {} of {}",
+                                           backup::position_text(lag->epoch, lag->copied), last);
+    return findings.note(source, std::move(what), mend + " --follow");
+  }
+  findings.note(source, lag->last > 0 ? what + " and the whole log" : what);
+}
+
 void check_live(Session& session, const repo::Repository* repo, const std::string& text, Findings& findings) {
   const auto source = session.live_source(repo, text);
   if (!source) return findings.error(text.empty() ? "source" : text, source.error());
@@ -141,6 +171,15 @@ void check_live(Session& session, const repo::Repository* repo, const std::strin
   const bool fine = std::none_of(problems->begin(), problems->end(),
                                  [](const engine::Problem& p) { return p.severity == Severity::kError; });
   if (fine) findings.note(source->name, fmt::format("{} can be backed up", printable(source->address)));
+}
+
+void check_one_stored(Session& session, const repo::Repository& repo, const std::string& source,
+                      const plan::Configuration& config, Findings& findings) {
+  check_stored(session, repo, source, config, findings);
+  const auto known = config.sources.find(source);
+  if (known == config.sources.end() || known->second.plan.empty()) return;
+  for (const auto& copy : config.plans.at(known->second.plan).copies)
+    check_copy(session, repo, source, copy, findings);
 }
 
 // Sources to look at: the one named; else those of the configuration and those in the repository.
@@ -195,7 +234,7 @@ Result<int> run(Session& session, const std::string& text) {
     check_live(session, opened, name, findings);
     if (!opened) continue;
     if (const auto known = session.stored_source(*opened, name))
-      check_stored(session, *opened, *known, *config, findings);
+      check_one_stored(session, *opened, *known, *config, findings);
     else if (known.error().code == Code::kNotFound)
       findings.note(name, "no backup yet", "varve backup " + shell_words({name}));
     else

@@ -15,6 +15,7 @@ void declare_commands(CommandLine& line) {
   declare_verify(root);
   declare_expire(root);
   declare_gc(root);
+  declare_copy(root);
   declare_status(root);
   declare_key(root);
   declare_hold(root);

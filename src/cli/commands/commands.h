@@ -17,6 +17,7 @@ void declare_history(Command root);
 void declare_verify(Command root);
 void declare_expire(Command root);
 void declare_gc(Command root);
+void declare_copy(Command root);
 void declare_status(Command root);
 void declare_key(Command root);
 void declare_hold(Command root);

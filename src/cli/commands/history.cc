@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
 #include "cli/session.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct Options {
   std::string source, since, until, table;
+  std::vector<std::string> fallback;
 };
 
 // For people: the way back to just before the last loss.
@@ -38,7 +40,8 @@ Result<int> run(Session& session, const Options& o) {
   if (!o.until.empty()) {
     TRY_ASSIGN(query.until, moment_value("--until", o.until));
   }
-  TRY_ASSIGN(repo::RepositoryPtr repo, session.open(o.source, Session::Access::kRead));
+  TRY_ASSIGN(repo::RepositoryPtr repo,
+             session.open(o.source, Session::Access::kRead, {o.fallback, !o.fallback.empty()}));
   TRY_ASSIGN(const std::string source, session.stored_source(*repo, o.source));
   TRY_ASSIGN(const auto state, backup::load_source(*repo, session.ctx(), source));
 
@@ -57,6 +60,7 @@ Result<int> run(Session& session, const Options& o) {
         if (is_destructive(event) && !event.xid.empty()) last_loss = event;
         return {};
       });
+  for (const auto& n : session.fallback_notes()) log::warn("{}", n);
   if (!done) {
     // The document is begun already: it ends with the error inside, and only standard error tells it again.
     if (!out.json()) return fail(done.error());
@@ -85,6 +89,7 @@ void declare_history(Command root) {
       .option("--since", o->since, "TIME", "From this moment on, such as \"2 hours ago\"")
       .option("--until", o->until, "TIME", "Up to this moment")
       .option("--table", o->table, "NAME", "Only what happened to this table")
+      .option("--fallback", o->fallback, "REPO", kFallbackHelp)
       .example("varve history app.db --since '2 hours ago'", "the last two hours")
       .example("varve history app.db --table orders", "what happened to one table")
       .action([o](Session& s) { return run(s, *o); });

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
 #include "cli/session.h"
@@ -8,14 +9,21 @@
 namespace varve::cli {
 namespace {
 
-Result<int> run(Session& session, const std::string& source) {
-  TRY_ASSIGN(repo::RepositoryPtr repo, session.open(source, Session::Access::kRead));
-  TRY_ASSIGN(const std::vector<std::string> names, session.stored_sources(*repo, source));
+struct Options {
+  std::string source;
+  std::vector<std::string> fallback;
+};
+
+Result<int> run(Session& session, const Options& o) {
+  TRY_ASSIGN(repo::RepositoryPtr repo,
+             session.open(o.source, Session::Access::kRead, {o.fallback, !o.fallback.empty()}));
+  TRY_ASSIGN(const std::vector<std::string> names, session.stored_sources(*repo, o.source));
   std::vector<backup::SourceState> states;
   for (const auto& name : names) {
     TRY_ASSIGN(auto state, backup::load_source(*repo, session.ctx(), name));
     states.push_back(std::move(state));
   }
+  for (const auto& n : session.fallback_notes()) log::warn("{}", n);
   session.out().object(json_list(states));
   if (states.empty()) session.out().line("no backups yet: varve backup sqlite:app.db");
   std::string text;
@@ -28,12 +36,13 @@ Result<int> run(Session& session, const std::string& source) {
 }  // namespace
 
 void declare_list(Command root) {
-  auto source = std::make_shared<std::string>();
+  auto o = std::make_shared<Options>();
   root.command("list", "backups, and the windows in which any moment can be recovered")
-      .positional("SOURCE", *source, kOneSourceHelp)
+      .positional("SOURCE", o->source, kOneSourceHelp)
+      .option("--fallback", o->fallback, "REPO", kFallbackHelp)
       .example("varve list", "everything in the repository")
       .example("varve list app.db --json", "one source, for a program")
-      .action([source](Session& s) { return run(s, *source); });
+      .action([o](Session& s) { return run(s, *o); });
 }
 
 }  // namespace varve::cli

@@ -15,7 +15,7 @@ namespace {
 
 struct Options {
   std::string source, target, to, backup, into, as;
-  std::vector<std::string> tables, databases, tablespaces;
+  std::vector<std::string> tables, databases, tablespaces, fallback;
   std::optional<uint32_t> workers, port;
   std::string action = "promote";
   bool force = false, dry_run = false, delta = false, standby = false, start = false;
@@ -57,7 +57,7 @@ Result<Chosen> choose(Session& session, const Options& o) {
   // A point that cannot be read is told before any key is asked for.
   const std::string to = o.to.empty() ? (o.backup.empty() ? "latest" : "end") : o.to;
   TRY_ASSIGN(out.point, backup::parse_point(to, now()));
-  TRY_ASSIGN(out.repo, session.open(o.source, Session::Access::kWrite));
+  TRY_ASSIGN(out.repo, session.open(o.source, Session::Access::kWrite, {o.fallback, true}));
   TRY_ASSIGN(out.source, session.stored_source(*out.repo, o.source));
   if (!o.backup.empty()) {
     TRY_ASSIGN(out.backup, session.stored_backup(*out.repo, out.source, o.backup));
@@ -81,6 +81,7 @@ Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) 
   plan.log_bytes = found.log_bytes;
   plan.tables = o.tables;
   session.out().object(json_restore(plan));
+  for (const auto& n : session.fallback_notes()) log::warn("{}", n);
   session.out().line(fmt::format("would restore {} as of {} ({})", printable(plan.source),
                                  to_local(plan.moment), printable(plan.point)));
   session.out().line(fmt::format("  from backup {} ({}, {} in {})", plan.backup, plan.type,
@@ -90,6 +91,10 @@ Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) 
                                    human_size(plan.log_bytes)));
   for (const auto& t : plan.tables) session.out().line(fmt::format("  only the table {}", printable(t)));
   return 0;
+}
+
+void add_notes(const Session& session, std::vector<std::string>& notes) {
+  for (auto& n : session.fallback_notes()) notes.push_back(std::move(n));
 }
 
 Result<int> tables(Session& session, const Options& o, const Chosen& chosen) {
@@ -109,6 +114,7 @@ Result<int> tables(Session& session, const Options& o, const Chosen& chosen) {
     session.record(*chosen.repo, "restore-table", chosen.source, "", "failed", report.error().describe());
     return fail(std::move(report).error());
   }
+  add_notes(session, report->notes);
   session.record(*chosen.repo, "restore-table", chosen.source, report->backup, "done",
                  measured_detail({report->fetched, report->seconds}));
   session.out().object(json_restore(*report));
@@ -155,6 +161,7 @@ Result<int> whole(Session& session, const Options& o, const Chosen& chosen) {
     session.record(*chosen.repo, "restore", chosen.source, "", "failed", report.error().describe());
     return fail(std::move(report).error());
   }
+  add_notes(session, report->notes);
   session.record(*chosen.repo, "restore", chosen.source, report->backup, "done",
                  measured_detail({report->bytes, report->seconds}));
   session.out().object(json_restore(*report));
@@ -201,6 +208,7 @@ void declare_restore(Command root) {
       .flag("--start", o->start, "PostgreSQL: start it, and wait until the point is reached")
       .option("--port", o->port, "PORT", "With --start: where it listens (as its configuration says)")
       .option("--workers", o->workers, "N", "Threads (as many as cores, at most 8)")
+      .option("--fallback", o->fallback, "REPO", kFallbackHelp)
       .example("varve restore app.db --target restored.db", "the latest state, as a new file")
       .example("varve restore app.db --to end --backup latest --target app.db --force",
                "over the damaged file, which is kept beside")

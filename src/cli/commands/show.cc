@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
@@ -16,6 +17,7 @@ constexpr size_t kMostFiles = 1000;
 
 struct Options {
   std::string source, backup;
+  std::vector<std::string> fallback;
 };
 
 const char* type_name(uint32_t type) {
@@ -85,7 +87,8 @@ std::string backup_text(const repo::Manifest& m, const std::vector<FileEntry>& f
 }
 
 Result<int> run(Session& session, Options o) {
-  TRY_ASSIGN(repo::RepositoryPtr repo, session.open(o.source, Session::Access::kRead));
+  TRY_ASSIGN(repo::RepositoryPtr repo,
+             session.open(o.source, Session::Access::kRead, {o.fallback, !o.fallback.empty()}));
   // One argument alone is a source, whose newest backup is shown, or else a backup of the only source.
   if (o.backup.empty() && !session.stored_source(*repo, o.source)) std::swap(o.source, o.backup);
   TRY_ASSIGN(const std::string source, session.stored_source(*repo, o.source));
@@ -94,6 +97,7 @@ Result<int> run(Session& session, Options o) {
   TRY_ASSIGN(const repo::Manifest manifest, repo::load_manifest(*repo, session.ctx(), source, id));
   uint64_t left_out = 0;
   TRY_ASSIGN(const auto files, read_files(repo, session.ctx(), manifest, left_out));
+  for (const auto& n : session.fallback_notes()) log::warn("{}", n);
   session.out().object(json_show(manifest, files, left_out));
   session.out().text(backup_text(manifest, files, left_out, session.out().style()));
   return 0;
@@ -106,6 +110,7 @@ void declare_show(Command root) {
   root.command("show", "one backup: sizes, parent, positions, files, tables")
       .positional("SOURCE", o->source, kSourceHelp)
       .positional("BACKUP", o->backup, kBackupHelp)
+      .option("--fallback", o->fallback, "REPO", kFallbackHelp)
       .example("varve show app.db latest", "the newest backup")
       .action([o](Session& s) { return run(s, *o); });
 }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "cli/commands/commands.h"
 #include "cli/json.h"
 #include "cli/session.h"
@@ -11,9 +12,15 @@ namespace {
 // The trail is kept for ever; a proof older than this is as good as none.
 constexpr auto kTrail = std::chrono::hours(24 * 400);
 
-Result<int> run(Session& session, const std::string& source) {
-  TRY_ASSIGN(repo::RepositoryPtr repo, session.open(source, Session::Access::kRead));
-  TRY_ASSIGN(const std::vector<std::string> names, session.stored_sources(*repo, source));
+struct Options {
+  std::string source;
+  std::vector<std::string> fallback;
+};
+
+Result<int> run(Session& session, const Options& o) {
+  TRY_ASSIGN(repo::RepositoryPtr repo,
+             session.open(o.source, Session::Access::kRead, {o.fallback, !o.fallback.empty()}));
+  TRY_ASSIGN(const std::vector<std::string> names, session.stored_sources(*repo, o.source));
   TRY_ASSIGN(const auto events, repo::list_events(*repo, session.ctx(), now() - kTrail));
   RepositoryStatus status;
   status.repository = repo->store().describe();
@@ -25,6 +32,7 @@ Result<int> run(Session& session, const std::string& source) {
     status.sources.push_back(assess(state, events));
     recoverable = recoverable && status.sources.back().recoverable;
   }
+  for (const auto& n : session.fallback_notes()) log::warn("{}", n);
   session.out().object(json_status(status));
   std::string text;
   for (const auto& s : status.sources)
@@ -37,12 +45,13 @@ Result<int> run(Session& session, const std::string& source) {
 }  // namespace
 
 void declare_status(Command root) {
-  auto source = std::make_shared<std::string>();
+  auto o = std::make_shared<Options>();
   root.command("status", "can I get it back, to which moment, how fast, and when was that last proven?",
                "Ends with 4 when a source cannot be recovered at all.")
-      .positional("SOURCE", *source, kOneSourceHelp)
+      .positional("SOURCE", o->source, kOneSourceHelp)
+      .option("--fallback", o->fallback, "REPO", kFallbackHelp)
       .example("varve status", "every source of the repository")
-      .action([source](Session& s) { return run(s, *source); });
+      .action([o](Session& s) { return run(s, *o); });
 }
 
 }  // namespace varve::cli

@@ -30,6 +30,7 @@ class Forward : public Store {
     return inner_->extend_retention(ctx, key, until);
   }
   std::string describe() const override { return inner_->describe(); }
+  std::span<const StorePtr> alternatives() const override { return inner_->alternatives(); }
   std::string policy() const override { return inner_->policy(); }
 
  protected:
