@@ -16,7 +16,7 @@ constexpr auto kFirstAnswer = std::chrono::seconds(20);
 struct Candidate {
   store::StorePtr store;
   bool reachable = true;
-  std::optional<repo::RepoId> id;  // none: its varve.json is gone or damaged
+  std::optional<repo::RepoId> id = {};  // none: its varve.json is gone or damaged
 };
 
 Candidate look_at(const Context& ctx, store::StorePtr store) {

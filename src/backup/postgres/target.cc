@@ -101,7 +101,11 @@ class Finder {
     if (!base)
       return fail(Code::kIncomplete, fmt::format("the log has lost WAL that backup {} needs", m.id),
                   "`varve verify` tells what is missing, and which backups are whole");
-    return make(view, m, Kind::kImmediate, m.stop_position, stop_of(m));
+    TRY_ASSIGN(Target t, make(view, m, Kind::kImmediate, m.stop_position, stop_of(m)));
+    // The server looks whether it is there before each record: after a standby's backup there may be none.
+    TRY_ASSIGN(const bool more, has_record_from(*view, m, stop_of(m)));
+    if (!more) t.recovery.kind = Kind::kLatest;
+    return t;
   }
 
   Result<Target> latest() const {
@@ -173,14 +177,20 @@ class Finder {
     // Before the record that begins there: what ends there is in. Without a record to stop before, the server
     // would complain: then it is where the log ends.
     t.recovery.inclusive = false;
-    bool more = false;
-    TRY_OK(each_piece(*view, *base, [&](const PieceName& p, const db::WalIndex& index) -> Result<bool> {
-      more = p.last >= lsn && index.last_record >= lsn;
-      return !more;
-    }));
+    TRY_ASSIGN(const bool more, has_record_from(*view, *base, lsn));
     if (!more) t.recovery.kind = Kind::kLatest;
     if (lsn == stop_of(*base)) t.recovery.kind = Kind::kImmediate;
     return t;
+  }
+
+  // Whether the log goes on from a backup with a record at `lsn` or later.
+  Result<bool> has_record_from(const View& view, const repo::Manifest& base, uint64_t lsn) const {
+    bool more = false;
+    TRY_OK(each_piece(view, base, [&](const PieceName& p, const db::WalIndex& index) -> Result<bool> {
+      more = p.last >= lsn && index.last_record >= lsn;
+      return !more;
+    }));
+    return more;
   }
 
   struct Place {
