@@ -218,7 +218,7 @@ TEST(PostgresCapture, ListsWhatBelongsInABackupAndNothingElse) {
   std::ofstream(source.data() / "base/pgsql_tmp_not").put('x');
   std::ofstream(source.data() / "pg_replslot/x").put('x');
   std::ofstream(source.data() / "standby.signal").put('x');
-  std::ofstream(source.data() / "base/5/t3_16999").put('x');
+  std::ofstream(source.data() / "base/1/t3_16999").put('x');
   std::ofstream(source.folder() / "elsewhere").put('y');
   std::filesystem::create_symlink(source.folder() / "elsewhere", source.data() / "linked.conf");
   std::filesystem::create_symlink("nowhere", source.data() / "dangling");
@@ -230,14 +230,14 @@ TEST(PostgresCapture, ListsWhatBelongsInABackupAndNothingElse) {
   std::vector<std::string> paths;
   for (const FileSpec& f : *files) paths.push_back(f.path);
   for (const char* there :
-       {"PG_VERSION", "base", "base/5/PG_VERSION", "global/pg_filenode.map", "pg_wal",
+       {"PG_VERSION", "base", "base/1/PG_VERSION", "global/pg_filenode.map", "pg_wal",
         "pg_wal/archive_status", "pg_replslot", "pg_xact/0000", "linked.conf", "postgresql.conf"})
     EXPECT_THAT(paths, Contains(there));
   EXPECT_THAT(paths, Contains(unlogged + "_init"));
   EXPECT_THAT(paths, Contains(inside.substr(0, inside.size() - 1)));
   for (const std::string& absent : std::vector<std::string>{
            "global/pg_control", "postmaster.pid", "base/pgsql_tmp_not", "pg_replslot/x", "standby.signal",
-           "base/5/t3_16999", "fifo", "dangling", unlogged, "global/pg_internal.init"})
+           "base/1/t3_16999", "fifo", "dangling", unlogged, "global/pg_internal.init"})
     EXPECT_THAT(paths, Not(Contains(absent)));
   for (const std::string& p : paths) EXPECT_FALSE(p.starts_with("pg_wal/0"));
   const auto end = capture->finish(patience());
@@ -348,13 +348,18 @@ TEST(PostgresCapture, GoesOnWithoutASlotAndRefusesWhatCannotBe) {
   EXPECT_THAT(refused.error().hint, HasSubstr("GRANT EXECUTE ON FUNCTION"));
   const auto problems = probe(patience(), weak);
   ASSERT_TRUE(problems) << problems.error().describe();
-  EXPECT_THAT(*problems,
-              Contains(Field(&Problem::mend, HasSubstr("pg_backup_start(text, boolean) TO \"weak\""))));
+  EXPECT_THAT(*problems, Contains(Field(&Problem::mend, AllOf(HasSubstr("GRANT EXECUTE ON FUNCTION"),
+                                                              HasSubstr("TO \"weak\"")))));
   EXPECT_THAT(*problems, Contains(Field(&Problem::what, HasSubstr("no replication slot is free"))));
-  EXPECT_THAT(*problems, Contains(Field(&Problem::what, HasSubstr("has no page checksums"))));
+  if (testing::major_version() < 18) {  // those have them by default
+    EXPECT_THAT(*problems, Contains(Field(&Problem::what, HasSubstr("has no page checksums"))));
+  }
 
   // Another cluster's data directory.
   Server other;
+  const auto fine = probe(patience(), other.spec());
+  ASSERT_TRUE(fine) << fine.error().describe();
+  EXPECT_THAT(*fine, Not(Contains(Field(&Problem::severity, Problem::Severity::kError))));
   ClusterSpec crossed = source.spec();
   crossed.data_directory = other.data();
   const auto wrong = begin_capture(patience(), crossed, {});
