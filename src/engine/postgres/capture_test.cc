@@ -426,6 +426,13 @@ TEST(PostgresCapture, TakenFromAStandby) {
   for (int i = 0; i < 400 && rows("SELECT count(*) FROM t") != "2000\n"; ++i) ::usleep(50'000);
   EXPECT_EQ(rows("SELECT count(*) FROM t"), "2000\n") << last_words(*running);
 
+  // Both have the same system identifier; still the files of one are not those of the other.
+  ClusterSpec crossed = source.spec();
+  crossed.data_directory = standby.server->data();
+  const auto wrong = begin_capture(patience(), crossed, {});
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message, HasSubstr("belongs to another server"));
+
   auto capture = begin_capture(patience(), running->spec(), {});
   ASSERT_TRUE(capture) << capture.error().describe();
   auto dir = os::TempDir::create("varve-pg");

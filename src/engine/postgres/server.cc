@@ -16,9 +16,11 @@ namespace varve::engine::postgres {
 namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(100);
+constexpr auto kPollLater = std::chrono::seconds(1);  // every refused look is a line in its log
+constexpr auto kLater = std::chrono::seconds(10);
 constexpr auto kReport = std::chrono::seconds(1);
 constexpr std::chrono::seconds kQuestion{10};  // for one question to a server that is busy recovering
-constexpr uint64_t kLargestLog = 64u << 20;
+constexpr uint64_t kLogTail = 256u << 10;
 constexpr size_t kMostWords = 2000;
 constexpr size_t kLongestSocket = 107;  // sun_path
 
@@ -163,9 +165,16 @@ Result<std::vector<std::string>> command_line(const Context& ctx, const os::Path
   return argv;
 }
 
+// The end of it.
 std::string log_of(const RunningServer& server) {
-  auto text = os::read_file(server.log, kLargestLog);
-  return text ? std::string(as_text(*text)) : "";
+  const auto file = os::File::open(server.log, os::File::Mode::kRead);
+  if (!file) return "";
+  const auto size = file->size();
+  if (!size) return "";
+  const uint64_t from = *size > kLogTail ? *size - kLogTail : 0;
+  Buffer text(*size - from);
+  const auto got = file->read_at(from, text);
+  return got ? std::string(as_text(ByteView(text).first(*got))) : "";
 }
 
 // Why its process is no more.
@@ -269,7 +278,8 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
                                          const std::function<void(const RecoveryProgress&)>& progress) {
   std::unique_ptr<Connection> session;
   RecoveryProgress seen;
-  auto reported = SteadyClock::now();
+  const auto begun = SteadyClock::now();
+  auto reported = begun;
   for (;;) {
     TRY_OK(ctx.check());
     if (!server.is_alive()) {
@@ -293,7 +303,8 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
       progress(seen);
       reported = SteadyClock::now();
     }
-    TRY_OK(ctx.sleep(kPoll));
+    const bool early = seen.connected || SteadyClock::now() - begun < kLater;
+    TRY_OK(ctx.sleep(early ? SteadyClock::duration(kPoll) : kPollLater));
   }
 }
 
