@@ -236,9 +236,10 @@ Result<int> data_directory_version(const os::Path& data_directory) {
 }
 
 ClusterSpec RunningServer::spec() const {
-  auto out = make_source(
-      fmt::format("host='{}' port={} user=postgres dbname=postgres", socket_folder.native(), port),
-      data_directory);
+  auto out =
+      make_source(fmt::format("host={} port={} user={} dbname={}", quote_option(socket_folder.native()), port,
+                              quote_option(user), quote_option(database)),
+                  data_directory);
   return out ? *out : ClusterSpec{};
 }
 
@@ -267,7 +268,13 @@ Result<RunningServer> start_server(const Context& ctx, const os::Path& data_dire
   if (account && ::lchown(folder.c_str(), account->uid, account->gid) != 0)
     return fail(os::errno_error(errno, "change the owner of", folder));
   TRY_ASSIGN(const auto argv, command_line(ctx, root, binaries, resolved, account));
-  RunningServer out{root, folder, folder / "postgres.log", options.port, {}};
+  RunningServer out{.data_directory = root,
+                    .socket_folder = folder,
+                    .log = folder / "postgres.log",
+                    .port = options.port,
+                    .user = options.user,
+                    .database = options.database,
+                    .process = {}};
   os::DetachedOptions detached{.account = account, .output = out.log, .folder = "/"};
   TRY_ASSIGN(const int64_t pid, os::start_detached(argv, detached));
   out.process = os::identity_of(pid);

@@ -35,6 +35,8 @@ struct ServerOptions {
   // limits of the cluster whose WAL it replays. False: as its own configuration says.
   bool isolated = true;
   std::map<std::string, std::string> settings;  // on top
+  // As whom we ask it how far it is: a role that exists in the cluster, best a superuser.
+  std::string user = "postgres", database = "postgres";
 };
 
 struct RunningServer {
@@ -42,9 +44,10 @@ struct RunningServer {
   os::Path socket_folder;
   os::Path log;  // what it says
   uint32_t port = 0;
+  std::string user, database;
   os::ProcessIdentity process;
 
-  ClusterSpec spec() const;  // how to reach it, by the socket, as the user postgres
+  ClusterSpec spec() const;  // how to reach it: by the socket, as that user
   bool is_alive() const;
 };
 
