@@ -139,6 +139,11 @@ Result<> isolate(const Context& ctx, const os::Path& data_directory, const Serve
   settings["shared_buffers"] = "128MB";
   settings["huge_pages"] = "off";
   settings["cluster_name"] = "varve";
+  settings["external_pid_file"] = "";
+  settings["unix_socket_permissions"] = "0700";
+  // What it says belongs to who started it.
+  settings["logging_collector"] = "off";
+  settings["log_destination"] = "stderr";
   return {};
 }
 
@@ -147,15 +152,11 @@ Result<std::vector<std::string>> command_line(const Context& ctx, const os::Path
                                               const std::optional<os::Account>& account) {
   Settings settings;
   if (options.isolated) TRY_OK(isolate(ctx, data_directory, options, account, settings));
+  // A configuration that came with the backup may name the place where the cluster was.
   settings["data_directory"] = data_directory.native();
-  settings["external_pid_file"] = "";
   settings["port"] = std::to_string(options.port);
-  settings["listen_addresses"] = options.listen;
+  if (options.listen) settings["listen_addresses"] = *options.listen;
   settings["unix_socket_directories"] = options.socket_folder.native();
-  settings["unix_socket_permissions"] = "0700";
-  // What it says belongs to who started it.
-  settings["logging_collector"] = "off";
-  settings["log_destination"] = "stderr";
   for (const auto& [key, value] : options.settings) settings[key] = value;
   std::vector<std::string> argv = {(binaries.folder / "postgres").native(), "-D", data_directory.native()};
   for (const auto& [key, value] : settings) {
