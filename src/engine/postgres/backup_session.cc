@@ -1,5 +1,6 @@
 #include "engine/postgres/backup_session.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
 #include <random>
@@ -12,8 +13,12 @@
 namespace varve::engine::postgres {
 namespace {
 
-// The postmaster notes its start in postmaster.pid, and takes the time that SQL shows a little later.
-constexpr int64_t kStartSlack = 60;
+// The postmaster notes its start in postmaster.pid, and takes the time that SQL shows later: after it has its
+// memory.
+constexpr int64_t kStartSlack = 600;
+// Of postmaster.pid (src/include/utils/pidfile.h): process id, data directory, start time, port; others
+// change.
+constexpr size_t kPidFileLines = 4;
 
 std::string new_slot_name() {
   std::random_device random;
@@ -86,6 +91,16 @@ Result<ServerIdentity> identify(const Context& ctx, Connection& session) {
   out.started = static_cast<int64_t>(started);
   out.wal_level = rows.text(0, 5);
   out.full_page_writes = rows.text(0, 6) == "on";
+  TRY_ASSIGN(
+      const Rows allowed,
+      session.query(ctx,
+                    "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_read_file(text)', 'EXECUTE')"));
+  if (allowed.boolean(0, 0)) {
+    // Refused to some all the same (before 15 a role needs pg_read_server_files too): then it is not known.
+    const auto file = session.query(ctx, "SELECT pg_catalog.pg_read_file('postmaster.pid')");
+    TRY_OK(ctx.check());
+    if (file) out.pid_file = file->text(0, 0);
+  }
   return out;
 }
 
@@ -113,10 +128,16 @@ Result<> check_data_directory(const Context& ctx, const os::Path& data_directory
   if (!pid_file && pid_file.error().code == Code::kNotFound)
     return fail(Code::kUsage, fmt::format("no server runs on {}: another one answers", shown), kHint);
   if (!pid_file) return fail(pid_file.error());
-  // Its lines: process id, data directory, start time, port, … (src/include/utils/pidfile.h)
-  const auto lines = split(as_text(*pid_file), '\n');
-  const auto started = line_number(lines, 2), port = line_number(lines, 3);
-  if ((port && *port != server.port) || (started && std::abs(*started - server.started) > kStartSlack))
+  const auto lines = split(as_text(*pid_file), '\n'), theirs = split(server.pid_file, '\n');
+  bool same = true;
+  if (theirs.size() >= kPidFileLines) {
+    same = lines.size() >= kPidFileLines &&
+           std::equal(lines.begin(), lines.begin() + kPidFileLines, theirs.begin());
+  } else {
+    const auto started = line_number(lines, 2), port = line_number(lines, 3);
+    same = started && port && *port == server.port && std::abs(*started - server.started) <= kStartSlack;
+  }
+  if (!same)
     return fail(Code::kUsage, fmt::format("{} belongs to another server than the one that answers", shown),
                 kHint);
   return {};

@@ -20,6 +20,7 @@ struct ServerIdentity {
   int64_t started = 0;  // seconds since the Unix epoch
   std::string wal_level;
   bool full_page_writes = false;
+  std::string pid_file;  // its postmaster.pid; empty: the role may not read it
 };
 Result<ServerIdentity> identify(const Context& ctx, Connection& session);
 

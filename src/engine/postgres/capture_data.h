@@ -27,7 +27,7 @@ struct ConfigurationFile {
 
 struct Relation {
   uint32_t oid = 0;
-  std::string schema, name;
+  std::string schema = {}, name = {};
   char kind = 'r';  // pg_class.relkind: r table, i index, S sequence, t TOAST, m materialized view, …
   char persistence = 'p';   // p permanent, u unlogged, t temporary
   uint32_t filenode = 0;    // 0: no file of its own (partitioned tables)
@@ -39,10 +39,10 @@ struct Relation {
 
 struct Database {
   uint32_t oid = 0;
-  std::string name;
+  std::string name = {};
   uint32_t tablespace = 0;
-  bool listed = false;              // false: its relations could not be listed (template0, no permission)
-  std::vector<Relation> relations;  // ascending by oid; temporary ones are left out
+  bool listed = false;  // false: its relations could not be listed (template0, no permission)
+  std::vector<Relation> relations = {};  // ascending by oid; temporary ones are left out
 };
 
 struct CaptureData {

@@ -1,8 +1,10 @@
 #include "engine/postgres/recovery.h"
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <utility>
 
 #include "base/text.h"
 #include "engine/postgres/lsn.h"
@@ -26,6 +28,29 @@ std::string time_text(Timestamp t) {
 
 std::string line(std::string_view key, std::string_view value) {
   return fmt::format("{} = {}\n", key, quote_setting(value));
+}
+
+constexpr std::array<std::string_view, 5> kTargets = {"recovery_target", "recovery_target_time",
+                                                      "recovery_target_lsn", "recovery_target_xid",
+                                                      "recovery_target_name"};
+
+// The one setting of kTargets that says where to stop, and its value; both empty: nowhere.
+std::pair<std::string_view, std::string> target_setting(const RecoveryTarget& target) {
+  switch (target.kind) {
+    case Kind::kLatest:
+      return {};
+    case Kind::kImmediate:
+      return {kTargets[0], "immediate"};
+    case Kind::kTime:
+      return {kTargets[1], time_text(target.time)};
+    case Kind::kLsn:
+      return {kTargets[2], format_lsn(target.lsn)};
+    case Kind::kXid:
+      return {kTargets[3], std::to_string(target.xid & 0xffffffff)};
+    case Kind::kName:
+      return {kTargets[4], target.name};
+  }
+  return {};
 }
 
 Result<> check(const RecoveryTarget& target) {
@@ -93,26 +118,12 @@ Result<std::string> recovery_settings(const RecoveryTarget& target, std::string_
     return fail(Code::kUsage, "the restore_command holds a NUL character");
   std::string out = "# by varve: recovery\n";
   out += line("restore_command", restore_command);
-  // Of these the server allows one line with a value, and counts a line without one as another.
-  switch (target.kind) {
-    case Kind::kLatest:
-      break;
-    case Kind::kImmediate:
-      out += line("recovery_target", "immediate");
-      break;
-    case Kind::kTime:
-      out += line("recovery_target_time", time_text(target.time));
-      break;
-    case Kind::kLsn:
-      out += line("recovery_target_lsn", format_lsn(target.lsn));
-      break;
-    case Kind::kXid:
-      out += line("recovery_target_xid", std::to_string(target.xid & 0xffffffff));
-      break;
-    case Kind::kName:
-      out += line("recovery_target_name", target.name);
-      break;
-  }
+  // The server refuses an empty target that follows a set one ("multiple recovery targets specified"): the
+  // one that is meant comes last.
+  const auto [meant, value] = target_setting(target);
+  for (const std::string_view key : kTargets)
+    if (key != meant) out += line(key, "");
+  if (!meant.empty()) out += line(meant, value);
   out += line("recovery_target_inclusive", target.inclusive ? "on" : "off");
   out += line("recovery_target_timeline", target.timeline);
   const char* action = target.action == RecoveryTarget::Action::kPromote ? "promote"

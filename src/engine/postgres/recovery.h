@@ -26,7 +26,7 @@ struct RecoveryTarget {
   Timestamp time = {};
   uint64_t lsn = 0;
   uint64_t xid = 0;  // the 64-bit or the 32-bit number; the server is given the low 32 bits
-  std::string name;
+  std::string name = {};
   // Time: commits at exactly that time too. Lsn, xid: the record or transaction itself too.
   bool inclusive = true;
   std::string timeline = "latest";   // "latest", "current", or a number
@@ -38,8 +38,9 @@ std::string quote_setting(std::string_view value);
 // A word of a command line that a POSIX shell reads: for restore_command.
 std::string quote_for_shell(std::string_view word);
 
-// Lines for the end of postgresql.auto.conf: later lines win.
-// `restore_command` as the server shall run it, with %f and %p. kUsage for an impossible target.
+// Lines for the end of postgresql.auto.conf: later lines win, and every target that is not meant is unset.
+// (On a server's command line they would not do: their order matters.) `restore_command` as the server shall
+// run it, with %f and %p. kUsage for an impossible target.
 Result<std::string> recovery_settings(const RecoveryTarget& target, std::string_view restore_command);
 
 // recovery.signal: recover, then serve. standby.signal: recover for ever.

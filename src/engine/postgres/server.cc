@@ -16,9 +16,11 @@ namespace varve::engine::postgres {
 namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(100);
+constexpr auto kPollLater = std::chrono::seconds(1);  // every refused look is a line in its log
+constexpr auto kLater = std::chrono::seconds(10);
 constexpr auto kReport = std::chrono::seconds(1);
 constexpr std::chrono::seconds kQuestion{10};  // for one question to a server that is busy recovering
-constexpr uint64_t kLargestLog = 64u << 20;
+constexpr uint64_t kLogTail = 256u << 10;
 constexpr size_t kMostWords = 2000;
 constexpr size_t kLongestSocket = 107;  // sun_path
 
@@ -137,6 +139,11 @@ Result<> isolate(const Context& ctx, const os::Path& data_directory, const Serve
   settings["shared_buffers"] = "128MB";
   settings["huge_pages"] = "off";
   settings["cluster_name"] = "varve";
+  settings["external_pid_file"] = "";
+  settings["unix_socket_permissions"] = "0700";
+  // What it says belongs to who started it.
+  settings["logging_collector"] = "off";
+  settings["log_destination"] = "stderr";
   return {};
 }
 
@@ -145,15 +152,11 @@ Result<std::vector<std::string>> command_line(const Context& ctx, const os::Path
                                               const std::optional<os::Account>& account) {
   Settings settings;
   if (options.isolated) TRY_OK(isolate(ctx, data_directory, options, account, settings));
+  // A configuration that came with the backup may name the place where the cluster was.
   settings["data_directory"] = data_directory.native();
-  settings["external_pid_file"] = "";
   settings["port"] = std::to_string(options.port);
-  settings["listen_addresses"] = options.listen;
+  if (options.listen) settings["listen_addresses"] = *options.listen;
   settings["unix_socket_directories"] = options.socket_folder.native();
-  settings["unix_socket_permissions"] = "0700";
-  // What it says belongs to who started it.
-  settings["logging_collector"] = "off";
-  settings["log_destination"] = "stderr";
   for (const auto& [key, value] : options.settings) settings[key] = value;
   std::vector<std::string> argv = {(binaries.folder / "postgres").native(), "-D", data_directory.native()};
   for (const auto& [key, value] : settings) {
@@ -163,9 +166,16 @@ Result<std::vector<std::string>> command_line(const Context& ctx, const os::Path
   return argv;
 }
 
+// The end of it.
 std::string log_of(const RunningServer& server) {
-  auto text = os::read_file(server.log, kLargestLog);
-  return text ? std::string(as_text(*text)) : "";
+  const auto file = os::File::open(server.log, os::File::Mode::kRead);
+  if (!file) return "";
+  const auto size = file->size();
+  if (!size) return "";
+  const uint64_t from = *size > kLogTail ? *size - kLogTail : 0;
+  Buffer text(*size - from);
+  const auto got = file->read_at(from, text);
+  return got ? std::string(as_text(ByteView(text).first(*got))) : "";
 }
 
 // Why its process is no more.
@@ -227,9 +237,10 @@ Result<int> data_directory_version(const os::Path& data_directory) {
 }
 
 ClusterSpec RunningServer::spec() const {
-  auto out = make_source(
-      fmt::format("host='{}' port={} user=postgres dbname=postgres", socket_folder.native(), port),
-      data_directory);
+  auto out =
+      make_source(fmt::format("host={} port={} user={} dbname={}", quote_option(socket_folder.native()), port,
+                              quote_option(user), quote_option(database)),
+                  data_directory);
   return out ? *out : ClusterSpec{};
 }
 
@@ -258,7 +269,13 @@ Result<RunningServer> start_server(const Context& ctx, const os::Path& data_dire
   if (account && ::lchown(folder.c_str(), account->uid, account->gid) != 0)
     return fail(os::errno_error(errno, "change the owner of", folder));
   TRY_ASSIGN(const auto argv, command_line(ctx, root, binaries, resolved, account));
-  RunningServer out{root, folder, folder / "postgres.log", options.port, {}};
+  RunningServer out{.data_directory = root,
+                    .socket_folder = folder,
+                    .log = folder / "postgres.log",
+                    .port = options.port,
+                    .user = options.user,
+                    .database = options.database,
+                    .process = {}};
   os::DetachedOptions detached{.account = account, .output = out.log, .folder = "/"};
   TRY_ASSIGN(const int64_t pid, os::start_detached(argv, detached));
   out.process = os::identity_of(pid);
@@ -269,7 +286,8 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
                                          const std::function<void(const RecoveryProgress&)>& progress) {
   std::unique_ptr<Connection> session;
   RecoveryProgress seen;
-  auto reported = SteadyClock::now();
+  const auto begun = SteadyClock::now();
+  auto reported = begun;
   for (;;) {
     TRY_OK(ctx.check());
     if (!server.is_alive()) {
@@ -293,7 +311,8 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
       progress(seen);
       reported = SteadyClock::now();
     }
-    TRY_OK(ctx.sleep(kPoll));
+    const bool early = seen.connected || SteadyClock::now() - begun < kLater;
+    TRY_OK(ctx.sleep(early ? SteadyClock::duration(kPoll) : kPollLater));
   }
 }
 

@@ -27,14 +27,17 @@ Result<Binaries> find_binaries(const Context& ctx, int major);
 Result<int> data_directory_version(const os::Path& data_directory);
 
 struct ServerOptions {
-  os::Path socket_folder;  // for its socket, its log and what is written for it; must exist
-  uint32_t port = 5432;    // names the socket, too
-  std::string listen;      // addresses; empty: none, the socket only
+  os::Path socket_folder;                  // for its socket, its log and what is written for it; must exist
+  uint32_t port = 5432;                    // names the socket, too
+  std::optional<std::string> listen = "";  // addresses; "": the socket only; nullopt: as configured
   // True: a copy that must disturb nobody. It archives nothing, connects to no primary, lets in whoever may
   // enter the socket folder without a password, needs none of the configuration files, and has at least the
-  // limits of the cluster whose WAL it replays. False: as its own configuration says.
+  // limits of the cluster whose WAL it replays. False: as its own configuration says, but for port, socket
+  // and addresses (then `log` may hold only what it says before its logging collector takes over).
   bool isolated = true;
   std::map<std::string, std::string> settings;  // on top
+  // As whom we ask it how far it is: a role that exists in the cluster, best a superuser.
+  std::string user = "postgres", database = "postgres";
 };
 
 struct RunningServer {
@@ -42,9 +45,10 @@ struct RunningServer {
   os::Path socket_folder;
   os::Path log;  // what it says
   uint32_t port = 0;
+  std::string user, database;
   os::ProcessIdentity process;
 
-  ClusterSpec spec() const;  // how to reach it, by the socket, as the user postgres
+  ClusterSpec spec() const;  // how to reach it: by the socket, as that user
   bool is_alive() const;
 };
 

@@ -25,6 +25,9 @@ Result<ClusterSpec> parse_source(std::string_view address);
 // As the configuration has them: `connection` in key=value or URI form, `data_directory` absolute or empty.
 Result<ClusterSpec> make_source(std::string_view connection, const os::Path& data_directory);
 
+// A value as it stands in a key=value connection string, quoted where it must be.
+std::string quote_option(std::string_view value);
+
 // The address that parse_source() reads back, in one spelling. Does not hold the data directory.
 std::string address_of(const ClusterSpec& spec);
 
