@@ -17,6 +17,7 @@ struct PieceIdentity {
   Lsn start = 0;  // of its first byte; any, but a piece that begins with a page can be read better
   uint32_t segment_size = 16u << 20;
   uint32_t block_size = 8192;  // of relations
+  int version = 0;  // of PostgreSQL, 15; 0: as the page headers say, of which a small piece may have none
   bool operator==(const PieceIdentity&) const = default;
 };
 
