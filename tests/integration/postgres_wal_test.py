@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -227,13 +228,15 @@ class Changes:
         return f is not None and (0 <= f["limit"] <= block or block in self.blocks[key])
 
 
-class ChangedBlocks(Case):
+class Joining(Case):
     def join(self, server, begin, part=0):
         segments = [p for p in server.segments()
                     if int(p.name[8:16], 16) << 32 | int(p.name[16:], 16) * server.segment_size
                     >= begin - begin % server.segment_size]
         return Changes(tool("join", server.segment_size, part, f"{begin >> 32:X}/{begin & 0xffffffff:X}", *segments))
 
+
+class ChangedBlocks(Joining):
     def check(self, spgist, before, after, changes):
         """`spgist`: file nodes of such indexes. What their first page remembers of pages with room is a hint that no record
         tells: after a crash it is old too."""
@@ -317,6 +320,130 @@ class ChangedBlocks(Case):
                     self.assertEqual(other.events, small.events, part)
                     self.assertEqual(other.broken, [], part)
                 self.assertEqual(whole.commits, small.commits)
+
+
+    def test_the_servers_own_summaries_name_nothing_else(self):
+        """PostgreSQL 17 summarizes its log itself; what it does not name are pages of visibility maps that records change
+        without a reference."""
+        for version in (17, 18):
+            with self.subTest(version=version):
+                server = self.prepare(version, summarize_wal="on", wal_summary_keep_time="0")
+                begin = redo(server.data)
+                server.start()
+                self.change(server)
+                server.sql("CHECKPOINT")
+                end = redo(server.data)
+                deadline = time.monotonic() + 60
+                while lsn(server.sql("SELECT max(end_lsn) FROM pg_available_wal_summaries()")) < end:
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.1)
+                theirs, limits = {}, {}
+                for row in server.sql(
+                        "SELECT reltablespace, reldatabase, relfilenode, relforknumber, relblocknumber, is_limit_block::int "
+                        "FROM pg_available_wal_summaries() s, pg_wal_summary_contents(tli, start_lsn, end_lsn) "
+                        f"WHERE s.start_lsn >= '{begin >> 32:X}/{begin & 0xffffffff:X}' AND "
+                        f"s.end_lsn <= '{end >> 32:X}/{end & 0xffffffff:X}'").splitlines():
+                    *key, block, is_limit = (int(n) for n in row.split("|"))
+                    key = tuple(key)
+                    if is_limit:
+                        limits[key] = min(block, limits.get(key, block))
+                    else:
+                        theirs.setdefault(key, set()).add(block)
+                server.stop()
+                ours = self.join(server, begin, 1 << 20)
+                self.assertEqual(ours.broken, [])
+                self.assertGreater(sum(map(len, theirs.values())), 1000)
+                for key, blocks in theirs.items():
+                    for block in blocks:
+                        self.assertTrue(ours.changed(key, block), (key, block))
+                # What the log holds after the last summary: a shutdown checkpoint only.
+                for key, blocks in ours.blocks.items():
+                    if key[3] != 2:
+                        self.assertLessEqual(blocks, theirs.get(key, set()), key)
+                        limit = ours.files[key]["limit"]
+                        self.assertEqual(limits.get(key, -1), limit, key)
+                self.assertEqual({key[:2] for key in limits if key[2] == 0}, ours.whole)
+
+    def test_a_time_of_minimal_logging_is_told(self):
+        for version in (13, 15, 18):
+            with self.subTest(version=version):
+                server = self.server(version, "-k")
+                server.start()
+                server.sql("CREATE TABLE t(id int)")
+                server.stop()
+                begin = redo(server.data)
+                server.set(wal_level="minimal", max_wal_senders="0")
+                server.start()
+                server.sql("BEGIN; CREATE TABLE x(id int); INSERT INTO x SELECT generate_series(1, 10000); COMMIT")
+                server.stop()
+                server.set(wal_level="replica")
+                server.start()
+                server.stop()
+                changes = self.join(server, begin)
+                self.assertEqual(len(changes.broken), 1)
+                self.assertIn("wal_level=minimal", changes.broken[0])
+
+
+class History(Joining):
+    def test_each_commit_with_its_time_and_rows(self):
+        for version in pg_wal_server.VERSIONS:
+            with self.subTest(version=version):
+                server = self.server(version, "-k", segment_mib=1, track_commit_timestamp="on",
+                                     wal_level="logical" if version % 2 else "replica")
+                server.start()
+                server.sql("CREATE TABLE t(id int PRIMARY KEY, v text); CREATE TABLE plain(id int); CHECKPOINT")
+                begin = redo(server.data)
+                expected = {}
+
+                def run(sql, *, inserted=0, updated=0, deleted=0):
+                    """`sql` is one transaction that ends with the question for its id."""
+                    xid = int(server.sql(sql).splitlines()[-1])
+                    node = int(server.sql("SELECT pg_relation_filenode('t')"))
+                    expected[xid] = [node, inserted, updated, deleted]
+                    return xid
+
+                me = "SELECT txid_current(); COMMIT;"
+                run(f"BEGIN; INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i; {me}", inserted=1000)
+                run(f"BEGIN; UPDATE t SET v = repeat('y', 300) WHERE id <= 500; {me}", updated=500)
+                run(f"BEGIN; DELETE FROM t WHERE id <= 100; {me}", deleted=100)
+                run("BEGIN; INSERT INTO t VALUES (2001); SAVEPOINT a; INSERT INTO t VALUES (2002), (2003); ROLLBACK TO a;"
+                    "SAVEPOINT b; DELETE FROM t WHERE id = 200; SAVEPOINT c; UPDATE t SET v = 'z' WHERE id = 201;"
+                    f"RELEASE b; {me}", inserted=1, updated=1, deleted=1)
+                run("BEGIN; COPY t FROM stdin;\n" + "".join(f"{i}\tc\n" for i in range(3000, 3700)) + f"\\.\n{me}",
+                    inserted=700)
+                run(f"BEGIN; INSERT INTO t VALUES (3001), (4000) ON CONFLICT (id) DO NOTHING; {me}", inserted=1)
+                prepared = run("BEGIN; DELETE FROM t WHERE id > 3600; SELECT txid_current(); PREPARE TRANSACTION 'p';",
+                               deleted=99 + 1)
+                # It stays open over a restart and more log than a piece.
+                server.sql("INSERT INTO plain SELECT generate_series(1, 50000)")
+                server.stop()
+                server.start()
+                server.sql("COMMIT PREPARED 'p'")
+                gone = int(server.sql("BEGIN; DELETE FROM t; SELECT txid_current(); ROLLBACK;").splitlines()[-1])
+                server.sql("SELECT pg_create_restore_point('now or never')")
+                old = server.sql("SELECT pg_relation_filenode('plain')")
+                truncation = int(server.sql("BEGIN; TRUNCATE plain; SELECT txid_current(); COMMIT").splitlines()[-1])
+                dropped = server.sql("SELECT pg_relation_filenode('plain')")
+                drop = int(server.sql("BEGIN; DROP TABLE plain; SELECT txid_current(); COMMIT").splitlines()[-1])
+                times = {xid: server.sql(f"SELECT to_char(pg_xact_commit_timestamp('{xid}') AT TIME ZONE 'UTC', "
+                                         "'YYYY-MM-DD\"T\"HH24:MI:SS.US')") for xid in expected}
+                server.stop()
+                for part in (0, 65536, 100000, 4096):
+                    history = self.join(server, begin, part)
+                    self.assertEqual(history.broken, [])
+                    commits = {c["xid"]: c for c in history.commits}
+                    self.assertEqual(len(commits), len(history.commits))
+                    self.assertNotIn(gone, commits)
+                    for xid, rows in expected.items():
+                        self.assertIn(rows, commits[xid]["rows"], (part, xid))
+                        self.assertEqual(commits[xid]["time"][:-1].ljust(26, "0"), times[xid])
+                        self.assertTrue(commits[xid]["complete"])
+                    self.assertIn(int(old), commits[truncation]["dropped"])
+                    self.assertIn(int(dropped), commits[drop]["dropped"])
+                    self.assertEqual(len(commits[truncation]["truncated"]), version % 2)
+                    self.assertIn(["restore_point", b"now or never".hex()],
+                                  [[e["event"], e["text"]] for e in history.events])
+                self.assertIn(prepared, commits)
 
 
 if __name__ == "__main__":
