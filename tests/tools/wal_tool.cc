@@ -130,7 +130,8 @@ void print_changes(const BlockChanges& changes) {
 Lsn cut(Lsn start, size_t part, Lsn end, uint32_t segment_size) {
   if (part == 0) return end;
   const Lsn at = std::min<Lsn>(start + part, end), page = at - at % kWalPage;
-  return at < after_header(page, segment_size) && page > start ? page : at;
+  const Lsn header_end = after_header(page, segment_size);
+  return at >= header_end || at == end ? at : page > start ? page : header_end;
 }
 
 Result<> join(uint32_t segment_size, size_t part, Lsn from, const std::vector<Segment>& segments) {

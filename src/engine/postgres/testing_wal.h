@@ -84,7 +84,8 @@ class LogWriter {
   // next page.
   Lsn cut_record(size_t size, const std::string& main) {
     const Lsn last = last_;
-    const Lsn at = put(record(rmgr::kXlog, 0x20, 0, main, {}).substr(0, size), main.size() + 100);
+    const std::string all = record(rmgr::kXlog, 0x20, 0, main, {});
+    const Lsn at = put(all.substr(0, size), all.size());
     while (end() % kWalPage != 0) log_.push_back('\0');
     last_ = last;
     overwrite_ = true;

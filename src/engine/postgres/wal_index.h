@@ -38,7 +38,7 @@ struct WalIndex {
 
   // Its edges. Bytes before the first record whose begin can be told:
   Fragment head;
-  bool head_dropped = false;        // the record that the head belongs to was never completed
+  bool head_dropped = false;        // the record before first_record was never completed
   bool began_with_zeros = false;    // it begins after a switch of segments, or its head ends with one
   std::optional<Lsn> first_record;  // nullopt: none can be told, all of the piece is head
   Lsn first_previous = 0;       // the record before the first complete one, as that says; 0: none complete

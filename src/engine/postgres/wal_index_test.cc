@@ -78,9 +78,9 @@ class Collector {
 Joined join(const LogWriter& log, size_t part) {
   Collector all(log.start());
   for (Lsn at = log.start(); at < log.end();) {
-    Lsn to = std::min<Lsn>(log.end(), at + part);
-    const Lsn page = to - to % kWalPage;
-    if (to < after_header(page, log.segment_size()) && page > at) to = page;
+    Lsn to = at + std::min<Lsn>(log.end() - at, part);
+    const Lsn page = to - to % kWalPage, header_end = after_header(page, log.segment_size());
+    if (to < header_end && to < log.end()) to = page > at ? page : header_end;
     EXPECT_TRUE(all.joiner().add(index_of(log, at, to)));
     at = to;
   }
@@ -116,7 +116,7 @@ LogWriter busy_log() {
   return log;
 }
 
-TEST(WalIndex, PiecesOfAnySizeTellTheSame) {
+TEST(WalPiece, PiecesOfAnySizeTellTheSame) {
   const LogWriter log = busy_log();
   const Joined whole = join(log, SIZE_MAX);
   EXPECT_EQ(whole.broken, std::nullopt);
@@ -128,7 +128,7 @@ TEST(WalIndex, PiecesOfAnySizeTellTheSame) {
   }
 }
 
-TEST(WalIndex, IsSmall) {
+TEST(WalPiece, IsSmall) {
   LogWriter log(15);
   for (uint32_t i = 0; i < 20000; ++i) {
     log.add(rmgr::kHeap, heap_info::kHotUpdate, i + 3, std::string(14, '\0'),
@@ -140,7 +140,7 @@ TEST(WalIndex, IsSmall) {
   EXPECT_EQ(decode_index(encoded)->part.commits.size(), 20000u);
 }
 
-TEST(WalIndex, KnowsItsPiece) {
+TEST(WalPiece, KnowsItsPiece) {
   LogWriter log(17);
   log.insert(3, kTable, 1);
   const Lsn commit = log.commit(3, 1'000'000);
@@ -287,7 +287,7 @@ TEST(WalJoin, ATimelineGoesOnInTheSegmentWhereItBranchesOff) {
   EXPECT_EQ(amid.joiner().add(index_of(branch, segment + kWalPage, branch.end())).error().code, Code::kUsage);
 }
 
-TEST(WalIndex, SpoiltOnesAreRefusedOrRead) {
+TEST(WalPiece, SpoiltOnesAreRefusedOrRead) {
   const LogWriter log = busy_log();
   const Buffer good = encode(build_index(identity(log, log.start()), log.bytes()));
   Random random(3);
