@@ -126,36 +126,43 @@ void print_changes(const BlockChanges& changes) {
   if (changes.broken()) fmt::print("{{\"broken\":\"{}\"}}\n", hex(*changes.broken()));
 }
 
+// Where a piece that begins at `start` ends: after `part` bytes, but not amid a page header.
+Lsn cut(Lsn start, size_t part, Lsn end, uint32_t segment_size) {
+  if (part == 0) return end;
+  const Lsn at = std::min<Lsn>(start + part, end), page = at - at % kWalPage;
+  const Lsn header_end = after_header(page, segment_size);
+  return at >= header_end || at == end ? at : page > start ? page : header_end;
+}
+
 Result<> join(uint32_t segment_size, size_t part, Lsn from, const std::vector<Segment>& segments) {
   WalJoiner joiner({.from = from, .commit = print_commit, .event = print_event});
   uint64_t log = 0, stored = 0;
   PieceIdentity identity{.timeline = segments.back().name.timeline, .segment_size = segment_size};
+  identity.version = version_of_magic(load_le<uint16_t>(as_bytes(segments[0].bytes).data())).value_or(0);
+  bool stopped = false;
   for (const Segment& segment : segments) {
-    ByteView bytes = as_bytes(segment.bytes);
-    identity.start = segment.name.start;
-    // The first piece may begin amid the segment: where it is asked for.
-    if (from > identity.start && log == 0 && part > 0) {
-      bytes = bytes.subspan(from - identity.start);
-      identity.start = from;
-    }
-    while (!bytes.empty()) {
-      const ByteView now = bytes.first(part == 0 ? bytes.size() : std::min(part, bytes.size()));
-      const Buffer encoded = encode(build_index(identity, now));
+    const ByteView bytes = as_bytes(segment.bytes);
+    const Lsn end = segment.name.start + bytes.size();
+    // Small pieces begin where it is asked for.
+    Lsn at = part > 0 && log == 0 ? std::max(from, segment.name.start) : segment.name.start;
+    while (at < end && !stopped) {
+      const Lsn to = cut(at, part, end, segment_size);
+      identity.start = at;
+      const Buffer encoded = encode(build_index(identity, bytes.subspan(at - segment.name.start, to - at)));
       TRY_ASSIGN(const WalIndex index, decode_index(encoded));
       if (encode(index) != encoded)
         return fail(Code::kInternal, "an index does not come back from its encoding");
       TRY_OK(joiner.add(index));
-      log += now.size();
+      log += to - at;
       stored += encoded.size();
-      bytes = bytes.subspan(now.size());
-      identity.start += now.size();
-      if (index.stop) break;
+      at = to;
+      stopped = index.stop.has_value();
     }
   }
   print_changes(joiner.changes());
-  fmt::print(R"({{"until":"{}","log":{},"stored":{}}})"
+  fmt::print(R"({{"until":"{}","log":{},"stored":{},"stopped":{}}})"
              "\n",
-             format_lsn(joiner.complete_until()), log, stored);
+             format_lsn(joiner.complete_until()), log, stored, stopped);
   return {};
 }
 

@@ -169,7 +169,8 @@ bool BlockChanges::changed(const File& file, uint32_t block) const {
 void BlockChanges::for_each(const std::function<void(const File&, const ForkChanges&)>& visit) const {
   std::vector<const Forks::value_type*> order;
   order.reserve(forks_.size());
-  for (const auto& entry : forks_) order.push_back(&entry);
+  for (const auto& entry : forks_)
+    if (!whole_database(entry.first.file.tablespace, entry.first.file.database)) order.push_back(&entry);
   std::ranges::sort(order, {}, [](const auto* entry) { return entry->first; });
   for (const auto* entry : order) visit(entry->first, entry->second);
 }

@@ -61,7 +61,7 @@ class BlockChanges {
 
   using Database = std::pair<uint32_t, uint32_t>;  // tablespace, database
   const std::set<Database>& whole_databases() const { return whole_; }
-  // Ascending by file.
+  // Ascending by file, without those of whole databases.
   void for_each(const std::function<void(const File&, const ForkChanges&)>& visit) const;
   size_t files() const { return forks_.size(); }
   uint64_t blocks() const;  // listed below limits

@@ -39,9 +39,9 @@ class BlockSet {
   template <typename Visit>
   void for_each_run(Visit&& visit) const {
     uint64_t first = 0, end = 0;
-    for (const auto& [key, leaf] : leaves_) {
-      leaf.for_each_run([&](uint32_t from, uint32_t to) {
-        const uint64_t base = uint64_t{key} * kLeaf;
+    for (const auto& entry : leaves_) {
+      const uint64_t base = uint64_t{entry.first} * kLeaf;
+      entry.second.for_each_run([&](uint32_t from, uint32_t to) {
         if (base + from != end) {
           if (end > first) visit(static_cast<uint32_t>(first), end - first);
           first = base + from;

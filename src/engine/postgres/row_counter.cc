@@ -28,7 +28,7 @@ void tidy(TransactionWork& work) {
   std::erase_if(work.rows,
                 [](const RowCounts& r) { return r.inserted == 0 && r.updated == 0 && r.deleted == 0; });
   std::ranges::sort(work.truncated);
-  work.truncated.erase(std::ranges::unique(work.truncated).begin(), work.truncated.end());
+  work.truncated.erase(std::unique(work.truncated.begin(), work.truncated.end()), work.truncated.end());
 }
 
 }  // namespace

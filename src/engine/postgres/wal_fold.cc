@@ -130,7 +130,7 @@ WalPart WalFold::finish() && {
   part_.open = rows_.open();
   part_.lost_before = rows_.lost_before();
   std::ranges::sort(part_.ended);
-  part_.ended.erase(std::ranges::unique(part_.ended).begin(), part_.ended.end());
+  part_.ended.erase(std::unique(part_.ended.begin(), part_.ended.end()), part_.ended.end());
   return std::move(part_);
 }
 

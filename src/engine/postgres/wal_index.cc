@@ -16,7 +16,11 @@ Fragment fragment(ByteView kept, uint64_t size) {
 struct WalIndexBuilder::State {
   explicit State(const PieceIdentity& i)
       : identity(i),
-        reader({.lsn = i.start, .segment_size = i.segment_size, .system = i.system, .timeline = i.timeline}),
+        reader({.lsn = i.start,
+                .segment_size = i.segment_size,
+                .system = i.system,
+                .timeline = i.timeline,
+                .version = i.version}),
         fold(i.block_size),
         end(i.start) {}
 
@@ -48,7 +52,7 @@ WalIndex WalIndexBuilder::finish() && {
   WalIndex out;
   out.identity = s.identity;
   out.end = s.end;
-  out.version = s.reader.version();
+  out.identity.version = s.reader.version();
   out.digest = s.hasher.finish();
   out.head = fragment(s.reader.head(), s.reader.head_size());
   out.head_dropped = s.reader.head_dropped();

@@ -17,6 +17,7 @@ struct PieceIdentity {
   Lsn start = 0;  // of its first byte; any, but a piece that begins with a page can be read better
   uint32_t segment_size = 16u << 20;
   uint32_t block_size = 8192;  // of relations
+  int version = 0;  // of PostgreSQL, 15; 0: as the page headers say, of which a small piece may have none
   bool operator==(const PieceIdentity&) const = default;
 };
 
@@ -37,7 +38,7 @@ struct WalIndex {
 
   // Its edges. Bytes before the first record whose begin can be told:
   Fragment head;
-  bool head_dropped = false;        // the record that the head belongs to was never completed
+  bool head_dropped = false;        // the record before first_record was never completed
   bool began_with_zeros = false;    // it begins after a switch of segments, or its head ends with one
   std::optional<Lsn> first_record;  // nullopt: none can be told, all of the piece is head
   Lsn first_previous = 0;       // the record before the first complete one, as that says; 0: none complete

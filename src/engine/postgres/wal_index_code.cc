@@ -47,7 +47,7 @@ Result<> decode_identity(const pb::WalIndex& in, WalIndex& out) {
   if (in.end() < in.start() || in.end() - in.start() > kMaxPiece || in.end() > UINT64_MAX / 2)
     return damaged("an impossible stretch");
   if (in.version() != 0 && (in.version() < 13 || in.version() > 18)) return damaged("an unknown version");
-  out.version = static_cast<int>(in.version());
+  out.identity.version = static_cast<int>(in.version());
   if (in.digest().size() != out.digest.size()) return damaged("no digest");
   std::memcpy(out.digest.data(), in.digest().data(), out.digest.size());
   return {};
@@ -89,7 +89,7 @@ Buffer encode(const WalIndex& index) {
   out.set_end(index.end);
   out.set_segment_size(index.identity.segment_size);
   out.set_block_size(index.identity.block_size);
-  out.set_version(static_cast<uint32_t>(index.version));
+  out.set_version(static_cast<uint32_t>(index.identity.version));
   out.set_digest(index.digest.data(), index.digest.size());
   if (index.head.size > 0) to_message(index.head, *out.mutable_head());
   out.set_head_dropped(index.head_dropped);

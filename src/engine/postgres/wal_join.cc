@@ -41,8 +41,10 @@ void WalJoiner::begin(const WalIndex& index) {
   changes_ = BlockChanges(id.block_size);
   complete_until_ = id.start;
   if (options_.from == id.start) {
-    link_.emplace(WalStart{
-        .lsn = id.start, .segment_size = id.segment_size, .at_record = true, .version = index.version});
+    link_.emplace(WalStart{.lsn = id.start,
+                           .segment_size = id.segment_size,
+                           .at_record = true,
+                           .version = index.identity.version});
     return;
   }
   const bool within =
@@ -56,17 +58,18 @@ void WalJoiner::begin(const WalIndex& index) {
 Result<> WalJoiner::add(const WalIndex& index) {
   TRY_OK(check(index));
   if (!identity_) begin(index);
-  if (stopped_) {
+  // A log that was not written to its end may be followed by more of nothing.
+  if (stopped_ && index.first_record) {
     lose(fmt::format("the log cannot be read from {} on: {}", format_lsn(stopped_->lsn), stopped_->reason));
     stopped_.reset();
   }
-  if (index.version != 0) version_ = index.version;
-  link(index);
+  if (index.identity.version != 0) version_ = index.identity.version;
+  if (!stopped_) link(index);
   absorb(index.part);
   begin_tail(index);
   identity_ = index.identity;
   end_ = index.end;
-  stopped_ = index.stop;
+  if (!stopped_) stopped_ = index.stop;
   return {};
 }
 
@@ -74,6 +77,8 @@ Result<> WalJoiner::add(const WalIndex& index) {
 void WalJoiner::link(const WalIndex& index) {
   if (!link_) return;
   link_->assume_version(version_);
+  if (link_->version() == 0)
+    return lose(fmt::format("nothing tells the version of the log at {}", format_lsn(index.identity.start)));
   WalFold bridge(index.identity.block_size);
   const auto visit = [&](const WalRecord& record) -> Result<> {
     bridge.apply(version_, record);
@@ -86,11 +91,16 @@ void WalJoiner::link(const WalIndex& index) {
   const Lsn reached = link_->next_record().value_or(index.identity.start);
   const std::string why = link_->stop() ? ": " + link_->stop()->reason : "";
   absorb(std::move(bridge).finish());
-  if (!fits) lose(fmt::format("the log does not continue at {}{}", format_lsn(reached), why));
+  if (fits) return;
+  stopped_.reset();
+  lose(fmt::format("the log does not continue at {}{}", format_lsn(reached), why));
 }
 
 bool WalJoiner::link_fits(const WalIndex& index) {
-  if (link_->stop()) return false;
+  if (link_->stop()) {
+    stopped_ = link_->stop();
+    return !index.first_record;
+  }
   if (!index.first_record) return index.stop || !index.began_with_zeros || link_->skip_to(index.end);
   if (link_->pending_size() > 0) return false;
   const uint32_t segment = index.identity.segment_size;

@@ -40,7 +40,6 @@ class Steps {
 void encode_changes(const BlockChanges& changes, pb::Changes& out) {
   Steps<uint32_t> tablespace, database, relation;
   changes.for_each([&](const File& file, const ForkChanges& fork) {
-    if (changes.whole_database(file.file.tablespace, file.file.database)) return;
     if (fork.limit == ForkChanges::kNoLimit && fork.blocks.empty()) return;
     out.add_tablespace_step(tablespace.step(file.file.tablespace));
     out.add_database_step(database.step(file.file.database));

@@ -203,7 +203,7 @@ void WalReader::continue_page(Lsn page, uint16_t flags, uint32_t remaining) {
   switch (phase_) {
     case Phase::kUnknown:
       fits = continues == (remaining > 0);
-      head_dropped_ = anew && head_size_ > 0;
+      head_dropped_ = anew;
       head_left_ = remaining;
       phase_ = continues ? Phase::kHead : Phase::kBetween;
       break;

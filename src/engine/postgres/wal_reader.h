@@ -94,7 +94,7 @@ class WalReader {
   // What stood before first_record(), without page headers.
   ByteView head() const { return head_; }
   uint64_t head_size() const { return head_size_; }
-  bool head_dropped() const { return head_dropped_; }  // its record was never completed
+  bool head_dropped() const { return head_dropped_; }  // the record before first_record() was never completed
   // The stretch began with pages of zeros, as a switch of segments leaves them, up to the next segment.
   bool began_with_zeros() const { return began_with_zeros_; }
 
