@@ -148,7 +148,7 @@ class Records(Case):
     def test_every_record_of_other_versions_is_as_the_server_says(self):
         for version in (16, 17, 18):
             with self.subTest(version=version):
-                server = self.server(version, "-k", segment_mib=1, wal_compression="lz4")
+                server = self.server(version, "-k", segment_mib=1, wal_compression="pglz")
                 server.start()
                 server.sql(WORK)
                 server.sql("CREATE EXTENSION pg_walinspect; CHECKPOINT")
