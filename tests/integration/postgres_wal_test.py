@@ -173,7 +173,7 @@ class Records(Case):
                 got = [(r["lsn"], r["end"], r["length"], r["main"], r["xid"],
                         [[*b[:5], int(b[5])] for b in r["blocks"]])
                        for r in tool("records", server.segment_size, 0, *server.segments())
-                       if "xid" in r and lsn(begin) <= lsn(r["lsn"]) < lsn(end)]
+                       if "xid" in r and lsn(begin) <= lsn(r["lsn"]) and lsn(r["end"]) <= lsn(end)]
                 self.assertEqual(len(got), len(expected))
                 for g, e in zip(got, expected):
                     self.assertEqual(g, e)
