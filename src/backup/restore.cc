@@ -1,6 +1,7 @@
 #include "backup/restore.h"
 
 #include <algorithm>
+#include <atomic>
 #include <fmt/format.h>
 #include <map>
 #include <sys/stat.h>
@@ -13,10 +14,13 @@
 #include "engine/sqlite/btree.h"
 #include "engine/sqlite/source.h"
 #include "repo/file_table.h"
+#include "repo/page_reader.h"
 
 namespace varve::backup {
 namespace {
 
+// The disk begins while the store still sends: or the sync at the end waits for all of it.
+constexpr uint64_t kWriteback = 32u << 20;
 constexpr size_t kBatchPages = 64 << 10;  // requests gathered before reading: bounds memory, joins ranges
 
 // A database on its way back.
@@ -29,51 +33,54 @@ struct Database {
 // Fetches pages of several files together and writes each where it belongs.
 class PageWriter {
  public:
-  PageWriter(repo::SlotReader& slots, Progress& progress) : slots_(slots), progress_(progress) {}
+  // `databases` is not added to meanwhile.
+  PageWriter(repo::SlotReader& slots, std::vector<Database>& databases, Progress& progress)
+      : databases_(databases),
+        progress_(progress),
+        reader_(slots, [this](uint64_t tag, ByteView page) { return write(tag, page); }) {}
 
-  Result<> add(repo::FileTableReader& table, const repo::FileRecord& file, os::File& out) {
-    outs_.push_back(&out);
+  Result<> add(repo::FileTableReader& table, size_t number) {
+    const repo::FileRecord& file = databases_[number].record;
     for (uint64_t s = 0; s < file.segments.size(); ++s) {
       TRY_ASSIGN(repo::SegmentMap map, table.map(file, s));
       for (uint32_t i = 0; i < map.pages.size(); ++i) {
+        const uint64_t page = map.first_page + i;
         if (map.is_zero(i)) {
-          progress_.done_bytes += file.attributes.page_bytes(map.first_page + i);
-          continue;
+          progress_.done_bytes += file.attributes.page_bytes(page);
+        } else {
+          requests_.push_back({map.place(i), (uint64_t{number} << kPageBits) | page});
         }
-        writes_.push_back({static_cast<uint32_t>(outs_.size() - 1),
-                           (map.first_page + i) * file.attributes.page_size,
-                           file.attributes.page_bytes(map.first_page + i)});
-        requests_.push_back({map.place(i), writes_.size() - 1});
       }
-      if (requests_.size() >= kBatchPages) TRY_OK(flush());
+      if (requests_.size() >= kBatchPages) TRY_OK(reader_.add(std::exchange(requests_, {})));
     }
     return {};
   }
 
-  Result<> flush() {
-    TRY_OK(slots_.read_pages(requests_, [this](uint64_t tag, ByteView page) -> Result<> {
-      const Write& w = writes_[tag];
-      if (page.size() != w.size) return fail(Code::kDamaged, "a stored page has the wrong length");
-      TRY_OK(outs_[w.out]->write_at(w.offset, page));
-      progress_.done_bytes += page.size();
-      return {};
-    }));
-    requests_.clear();
-    writes_.clear();
-    return {};
+  Result<> finish() {
+    TRY_OK(reader_.add(std::exchange(requests_, {})));
+    return reader_.finish();
   }
 
  private:
-  struct Write {
-    uint32_t out;
-    uint64_t offset;
-    uint32_t size;
-  };
-  repo::SlotReader& slots_;
+  static constexpr unsigned kPageBits = 40;  // more than SQLite's 32 bits count; the rest tells the database
+
+  Result<> write(uint64_t tag, ByteView page) {
+    Database& db = databases_[tag >> kPageBits];
+    const uint64_t number = tag & ((uint64_t{1} << kPageBits) - 1);
+    const auto& a = db.record.attributes;
+    if (page.size() != a.page_bytes(number)) return fail(Code::kDamaged, "a stored page has the wrong length");
+    TRY_OK(db.staged.file().write_at(number * a.page_size, page));
+    progress_.done_bytes += page.size();
+    const uint64_t before = written_.fetch_add(page.size());
+    if (before / kWriteback != (before + page.size()) / kWriteback) db.staged.file().begin_writeback();
+    return {};
+  }
+
+  std::vector<Database>& databases_;
   Progress& progress_;
-  std::vector<os::File*> outs_;
-  std::vector<Write> writes_;
+  std::atomic<uint64_t> written_ = 0;
   std::vector<repo::SlotReader::Request> requests_;
+  repo::PageReader reader_;
 };
 
 class RestoreRun {
@@ -157,12 +164,12 @@ class RestoreRun {
     for (const Database& db : databases_) total += db.size;
     progress_.begin("restoring", total, databases_.size());
     report_.bytes = total;
-    PageWriter pages(slots, progress_);
-    for (Database& db : databases_) {
-      TRY_OK(db.staged.file().truncate(db.size));
-      TRY_OK(pages.add(table, db.record, db.staged.file()));
+    PageWriter pages(slots, databases_, progress_);
+    for (size_t i = 0; i < databases_.size(); ++i) {
+      TRY_OK(databases_[i].staged.file().truncate(databases_[i].size));
+      TRY_OK(pages.add(table, i));
     }
-    return pages.flush();
+    return pages.finish();
   }
 
   Result<> replay_log(const Target& target) {
