@@ -22,10 +22,11 @@ class FarStore : public store::Forward {
   size_t parallel_gets() const override { return 8; }
   Result<uint64_t> get(const Context& ctx, const store::Key& key, store::Range range,
                        const store::Sink& sink) override {
+    const uint64_t asked = range.length == UINT64_MAX ? 0 : range.length;
     {
       std::lock_guard lock(mutex_);
       ++gets[key];
-      bytes_ += range.length;
+      bytes_ += asked;
       most_gets = std::max(most_gets, ++under_way_);
       most_bytes = std::max(most_bytes, bytes_);
       if (fail_at > 0 && --fail_at == 0) {
@@ -37,7 +38,7 @@ class FarStore : public store::Forward {
     auto got = inner().get(ctx, key, range, sink);
     std::lock_guard lock(mutex_);
     --under_way_;
-    bytes_ -= range.length;
+    bytes_ -= asked;
     return got;
   }
 

@@ -84,16 +84,22 @@ Result<std::shared_ptr<const PackFile>> PackFile::open(const Repository& repo, c
   auto file = std::make_shared<PackFile>();
   file->key_ = key;
   file->size_ = size;
+  if (tail == size) file->whole_ = std::move(end);
   file->footer_ = *footer;
   file->index_ = std::move(*index);
   return file;
+}
+
+Result<Buffer> PackFile::read(const Repository& repo, const Context& ctx, store::Range range) const {
+  if (!whole_.empty()) return to_buffer(ByteView(whole_).subspan(range.offset, range.length));
+  return fetch(repo, ctx, key_, size_, range);
 }
 
 Result<> read_frames(const Repository& repo, const Context& ctx, const PackFile& pack, uint32_t first,
                      uint32_t last, const std::function<Result<>(uint32_t, ByteView)>& deliver) {
   const auto& frames = pack.index().frames();
   const uint64_t begin = frames[first].offset, end = frames[last].offset + frames[last].stored;
-  TRY_ASSIGN(Buffer bytes, fetch(repo, ctx, pack.key(), pack.size(), {begin, end - begin}));
+  TRY_ASSIGN(Buffer bytes, pack.read(repo, ctx, {begin, end - begin}));
   PackSealer sealer(repo, pack.footer().id);
   codec::Decompressor decompressor;
   Buffer plain;
@@ -139,10 +145,10 @@ Result<std::shared_ptr<const PackFile>> SlotReader::pack(const PackId& id) {
   fetched_ += std::min<uint64_t>(info.size, kTailGuess);
   packs_used_.push_front(id);
   packs_[id] = {*file, packs_used_.begin()};
-  packs_bytes_ += (*file)->index().memory();
+  packs_bytes_ += (*file)->memory();
   while (packs_bytes_ > options_.index_cache && packs_used_.size() > 1) {
     auto oldest = packs_.find(packs_used_.back());
-    packs_bytes_ -= oldest->second.file->index().memory();
+    packs_bytes_ -= oldest->second.file->memory();
     packs_.erase(oldest);
     packs_used_.pop_back();
   }
@@ -216,7 +222,7 @@ Result<SlotReader::Run> SlotReader::fetch_run(const Context& ctx, std::span<cons
   run.requests = requests.first(served);
   run.base = frames[first].offset;
   const uint64_t length = frames[last].offset + frames[last].stored - run.base;
-  TRY_ASSIGN(run.bytes, fetch(*repo_, ctx, run.file->key(), run.file->size(), {run.base, length}));
+  TRY_ASSIGN(run.bytes, run.file->read(*repo_, ctx, {run.base, length}));
   fetched_ += length;
   if (progress_) progress_->stored_bytes += length;
   return run;

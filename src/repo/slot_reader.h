@@ -29,10 +29,14 @@ class PackFile {
   const PackFooter& footer() const { return footer_; }
   const store::Key& key() const { return key_; }
   uint64_t size() const { return size_; }
+  size_t memory() const { return index_.memory() + whole_.size(); }
+  // These bytes of the object: from memory where opening a small one fetched all of it.
+  Result<Buffer> read(const Repository& repo, const Context& ctx, store::Range range) const;
 
  private:
   store::Key key_;
   uint64_t size_ = 0;
+  Buffer whole_;  // of a small one
   PackFooter footer_;
   PackIndex index_;
 };

@@ -4,6 +4,7 @@ A host here is a process with a name of its own (unshare --uts, as root; elsewhe
 is stopped by SIGSTOP for longer than every grace there is, and woken by SIGCONT: it goes on with what it knew.
 """
 
+import json
 import os
 import random
 import signal
@@ -64,7 +65,6 @@ class TwoHosts(VarveTest):
 
     def note(self, running, state):
         """What was reported done must be there, ever after."""
-        import json
         backup = json.loads(running.out)["backup"]
         self.expected[backup["id"]] = state
         return backup
