@@ -4,6 +4,7 @@ A host here is a process with a name of its own (unshare --uts, as root; elsewhe
 is stopped by SIGSTOP for longer than every grace there is, and woken by SIGCONT: it goes on with what it knew.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -12,9 +13,15 @@ import sqlite3
 import subprocess
 import time
 
-from varve_harness import VarveTest, dump, main
+from varve_harness import VarveTest, main
+from varve_harness import dump as whole_dump
 
 ROUNDS = int(os.environ.get("VARVE_ROUNDS", "6"))
+
+
+def dump(path):
+    """A digest of the database's own dump."""
+    return hashlib.sha256(whole_dump(path).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def can_unshare():
@@ -33,7 +40,7 @@ class TwoHosts(VarveTest):
         c = sqlite3.connect(self.path("app.db"), isolation_level=None)
         c.execute("PRAGMA journal_mode=WAL").fetchall()
         c.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
-        c.execute("WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
+        c.execute("WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) "
                   "INSERT INTO t(v) SELECT randomblob(3000) FROM n")
         c.close()
 
@@ -63,11 +70,14 @@ class TwoHosts(VarveTest):
         self.assertIn(running.wait(120), statuses, running)
         return running.process.returncode == 0
 
-    def note(self, running, state):
-        """What was reported done must be there, ever after."""
+    def note(self, running, *states):
+        """What was reported done must be there ever after, with one of these states."""
         backup = json.loads(running.out)["backup"]
-        self.expected[backup["id"]] = state
+        self.expected[backup["id"]] = states
         return backup
+
+    def listed(self):
+        return {b["id"] for s in self.varve("list", "--json").json["sources"] for b in s["backups"]}
 
     def source(self):
         return self.varve("list", "--json").json["sources"][0]["name"]
@@ -80,9 +90,9 @@ class TwoHosts(VarveTest):
         for backup in sorted(there):
             self.varve("restore", listed[0]["name"], "--backup", backup, "--target", "back.db")
             if backup in self.expected:
-                self.assertEqual(dump(self.path("back.db")), self.expected[backup], backup)
+                self.assertIn(dump(self.path("back.db")), self.expected[backup], backup)
             self.path("back.db").unlink()
-        self.assertEqual(self.varve("verify", "--json").json["verify"]["problems"], [])
+        self.assertEqual(self.varve("verify", "--json").json["problems"], [])
 
     def frozen(self, running, after):
         """Stopped in the middle; whether it was still at work."""
@@ -117,7 +127,7 @@ class TwoHosts(VarveTest):
                 self.assertRegex(hosts.read_text(), "alpha|beta")
             if round_number % 2 == 1:
                 self.varve("expire", self.source(), "--keep-last", "2")
-                listed = {b["id"] for s in self.varve("list", "--json").json["sources"] for b in s["backups"]}
+                listed = self.listed()
                 self.expected = {i: s for i, s in self.expected.items() if i in listed}
             self.varve("gc", "--grace", "0s")
         self.assertTrue(self.expected)
@@ -139,9 +149,10 @@ class TwoHosts(VarveTest):
         other = self.backup_on("beta")
         if self.done(other, (0, 7)):
             self.note(other, meanwhile)
+        before = self.listed()
         self.varve("expire", self.source(), "--keep-last", "1")
-        listed = {b["id"] for s in self.varve("list", "--json").json["sources"] for b in s["backups"]}
-        self.expected = {i: s for i, s in self.expected.items() if i in listed}
+        expired = before - self.listed()  # the sleeper's, too, if it fell asleep with its manifest put
+        self.expected = {i: s for i, s in self.expected.items() if i not in expired}
         if take_pin_away:
             for pin in set(self.pins()) - pins:
                 self.place.remove(pin)  # as the runbook says, of a host that is gone for good
@@ -151,7 +162,9 @@ class TwoHosts(VarveTest):
             self.done(self.on("gamma", "gc", "--now"), (0,))
         self.thaw(sleeper)
         if self.done(sleeper, (0, 7)):
-            self.note(sleeper, state)
+            made = self.note(sleeper, state, meanwhile)  # it may have fallen asleep before it looked at the database
+            if made["id"] in expired:
+                del self.expected[made["id"]]
         return True
 
     def pins(self):
@@ -191,7 +204,7 @@ class TwoHosts(VarveTest):
                 self.note(writer, state)
             if n % 2:
                 self.varve("expire", self.source(), "--keep-last", "1")
-                listed = {b["id"] for s in self.varve("list", "--json").json["sources"] for b in s["backups"]}
+                listed = self.listed()
                 self.expected = {i: s for i, s in self.expected.items() if i in listed}
             collector = self.on("gamma", "gc", "--grace", "0s")
             asleep = self.frozen(collector, 0.02 + 0.06 * n)
