@@ -2,6 +2,7 @@
 that speak HTTP; on a folder, memory alone."""
 
 import contextlib
+import filecmp
 import os
 import re
 import sqlite3
@@ -52,7 +53,8 @@ class Requests(VarveTest):
             self.weather.requests.clear()
         process = subprocess.Popen([self.binary, *map(str, arguments)], env=self._environment({}), cwd=self.folder,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        text = process.stdout.read().decode(errors="replace")
+        with process.stdout:
+            text = process.stdout.read().decode(errors="replace")
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         self.assertEqual(process.returncode, 0, text)
@@ -79,9 +81,10 @@ class Requests(VarveTest):
         self.sql("app.db", "UPDATE t SET v = randomblob(4000) WHERE id % 100 = 7")
         little = self.measured("backup", "sqlite:app.db")
         restore = self.measured("restore", "sqlite:app.db", "--target", "back.db")
-        self.assertSameDatabase("app.db", "back.db")
-        table = self.measured("verify")
-        self.assertIn("no problems", table["text"])
+        # Not by their dumps: what this process holds would count as the memory of those that it starts.
+        self.assertTrue(filecmp.cmp(self.path("app.db"), self.path("back.db"), shallow=False))
+        verified = self.measured("verify")
+        self.assertIn("no problems", verified["text"])
         if not self.weather:
             return
         self.assertLessEqual(large["puts"], packs + FIXED_PUTS)
