@@ -68,7 +68,8 @@ class PageWriter {
     Database& db = databases_[tag >> kPageBits];
     const uint64_t number = tag & ((uint64_t{1} << kPageBits) - 1);
     const auto& a = db.record.attributes;
-    if (page.size() != a.page_bytes(number)) return fail(Code::kDamaged, "a stored page has the wrong length");
+    if (page.size() != a.page_bytes(number))
+      return fail(Code::kDamaged, "a stored page has the wrong length");
     TRY_OK(db.staged.file().write_at(number * a.page_size, page));
     progress_.done_bytes += page.size();
     const uint64_t before = written_.fetch_add(page.size());

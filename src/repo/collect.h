@@ -78,9 +78,9 @@ struct CollectReport {
   std::vector<std::string> problems;
   std::optional<Timestamp> next_due;  // when the youngest plan may be carried out
 };
-// Carries out the plans that are due, condemns anew, and cleans away what unfinished puts left. Pins of processes known dead on this host are
-// removed; a pin older than 7 days is told, and no longer spares its packs from being condemned. A plan is
-// not carried out while a pin stands that stood when it was published.
+// Carries out the plans that are due, condemns anew, and cleans away what unfinished puts left. Pins of
+// processes known dead on this host are removed; a pin older than 7 days is told, and no longer spares its
+// packs from being condemned. A plan is not carried out while a pin stands that stood when it was published.
 Result<CollectReport> collect(const Repository& repo, const Context& ctx, const CollectOptions& options);
 
 }  // namespace varve::repo

@@ -15,8 +15,8 @@
 namespace varve::repo {
 
 // As many requests are under way at once as the store is best asked with (Store::parallel_gets), and at least
-// one for each worker; each takes at most max_request bytes, and all of them in_flight. As many threads decode
-// as there are workers.
+// one for each worker; each takes at most max_request bytes, and all of them in_flight. As many threads
+// decode as there are workers.
 //
 // add() and finish() are called from one thread.
 class PageReader {

@@ -56,7 +56,8 @@ class FarStore : public store::Forward {
 class PageReaderTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto writer = BackupWriter::begin(test_.repo, {}, "app", "", {.packs = {.pack_size = 16u << 20}}, nullptr);
+    auto writer =
+        BackupWriter::begin(test_.repo, {}, "app", "", {.packs = {.pack_size = 16u << 20}}, nullptr);
     ASSERT_TRUE(writer) << writer.error().describe();
     FileAttributes a;
     a.path = "a.db";

@@ -100,9 +100,9 @@ class Store {
   // How many gets are best under way at once, to hide the way there and back; 0: there is none to hide, and
   // more than there are cores are no use.
   virtual size_t parallel_gets() const { return 0; }
-  // Removes what puts that never ended left in the store, began longer ago than `age`, and is no object: parts
-  // of uploads, temporary files. Their writers, should they live, get an error from their put. Returns how
-  // many. Where the store forgets such by itself, or keeps none: 0.
+  // Removes what puts that never ended left in the store, began longer ago than `age`, and is no object:
+  // parts of uploads, temporary files. Their writers, should they live, get an error from their put. Returns
+  // how many. Where the store forgets such by itself, or keeps none: 0.
   virtual Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) {
     (void)age;
     return ctx.check().map([] { return uint64_t{0}; });

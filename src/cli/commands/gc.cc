@@ -25,8 +25,8 @@ std::string report_text(const repo::CollectReport& r, bool dry_run) {
                                    counted(r.packs_removed, "pack", "packs"), human_size(r.bytes_removed)));
   add(r.objects_removed, fmt::format("{} {}", dry_run ? "would remove" : "removed",
                                      counted(r.objects_removed, "other object", "other objects")));
-  add(r.unfinished_removed, fmt::format("removed what {} left that never ended",
-                                        counted(r.unfinished_removed, "put", "puts")));
+  add(r.unfinished_removed,
+      fmt::format("removed what {} left that never ended", counted(r.unfinished_removed, "put", "puts")));
   add(r.packs_condemned,
       fmt::format("{} {} ({})", dry_run ? "would condemn" : "condemned",
                   counted(r.packs_condemned, "pack", "packs"), human_size(r.bytes_condemned)));
