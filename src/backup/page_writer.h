@@ -1,40 +1,45 @@
 // Pages of a backup, fetched together and written where they belong.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <vector>
 
 #include "base/progress.h"
 #include "os/file.h"
 #include "repo/file_table.h"
+#include "repo/page_reader.h"
 
 namespace varve::backup {
 
-// One thread calls; pages are fetched and written by the reader's threads. Memory: what is gathered until
-// 65,536 pages are asked for, whatever the size and number of the files.
+// One thread calls; pages are fetched and written by the reader's threads, what is asked for next gathered
+// meanwhile. Memory is bounded, whatever the size and number of the files.
 class PageWriter {
  public:
-  PageWriter(repo::SlotReader& slots, Progress& progress) : slots_(slots), progress_(progress) {}
+  static constexpr size_t kMostFiles = 512;  // open at once
 
-  // Gathers the file's pages. Pages of zeros are not written: `out` has its size already, and zeros in it. It
-  // stays open until the next flush().
+  PageWriter(repo::SlotReader& slots, Progress& progress);
+
+  // Writes the file's pages, now or later. Pages of zeros are not written: `out` has its size already, and
+  // zeros in it. It stays open until the next flush().
   Result<> add(repo::FileTableReader& table, const repo::FileRecord& file, os::File& out);
-  // Files that were added since the last flush, or are not wholly written yet.
-  size_t open_files() const { return outs_.size(); }
-  // Writes everything gathered; then the files may be closed.
+  bool is_full() const { return outs_.size() == kMostFiles; }  // the next add() flushes first
+  // Waits until everything is written; then the files may be closed.
   Result<> flush();
 
  private:
-  Result<> write();
-  struct Write {
-    uint32_t out;
-    uint64_t offset;
-    uint32_t size;
+  struct Out {
+    os::File* file;
+    repo::FileAttributes attributes;
   };
+  Result<> write(uint64_t tag, ByteView page);
+
   repo::SlotReader& slots_;
   Progress& progress_;
-  std::vector<os::File*> outs_;
-  std::vector<Write> writes_;
+  std::vector<Out> outs_;  // never moved: the reader's threads look into it
+  std::atomic<uint64_t> written_ = 0;
   std::vector<repo::SlotReader::Request> requests_;
+  std::unique_ptr<repo::PageReader> reader_;  // last: its threads end before what they use
 };
 
 }  // namespace varve::backup

@@ -305,6 +305,7 @@ std::string json_gc(const repo::CollectReport& r, bool dry_run) {
                          {"bytes_condemned", r.bytes_condemned},
                          {"bytes_removed", r.bytes_removed},
                          {"objects_removed", r.objects_removed},
+                         {"unfinished_removed", r.unfinished_removed},
                          {"stale_pins_removed", r.stale_pins_removed},
                          {"next_due", time_or_null(r.next_due)}});
 }

@@ -180,6 +180,10 @@ Result<> File::sync() {
   return {};
 }
 
+void File::begin_writeback() const {
+  (void)::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 Result<FileStatus> File::status() const {
   struct stat s;
   if (::fstat(fd_, &s) != 0) return fail(errno_error(errno, "examine", path_));

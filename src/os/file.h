@@ -47,6 +47,8 @@ class File {
   Result<> write_at(uint64_t offset, ByteView bytes);
   Result<> truncate(uint64_t size);
   Result<> sync();  // fsync
+  void begin_writeback()
+      const;  // lets the system write what is due: a later sync() then has less to wait for
   Result<uint64_t> size() const;
   Result<FileStatus> status() const;
   void advise_sequential() const;  // reading once, from the start

@@ -78,7 +78,7 @@ class BackupWriterTest : public ::testing::TestWithParam<Encryption> {
       }
       std::mutex mutex;
       std::map<uint64_t, int> seen;
-      TRY_OK(slots.read_pages(requests, [&](uint64_t page, ByteView b) -> Result<> {
+      TRY_OK(slots.read_pages(std::move(requests), [&](uint64_t page, ByteView b) -> Result<> {
         if (b.size() != f.attributes.page_bytes(page)) return fail(Code::kDamaged, "length");
         std::memcpy(bytes.data() + page * f.attributes.page_size, b.data(), b.size());
         std::lock_guard lock(mutex);

@@ -46,6 +46,7 @@ class Collector {
   Result<> remove_objects(const std::vector<std::string>& objects, CollectionOutcome& outcome);
   Result<> condemn();
   Result<> close_and_drop();
+  Result<> remove_unfinished();
   Result<> drop(const CollectionPlan& plan, const std::vector<WriterId>& standing);
   bool must_wait(const CollectionPlan& plan) const;
   bool is_old(const PinInfo& pin) const { return now_ - pin.started > kOldPin; }
@@ -341,6 +342,19 @@ Result<> Collector::close_and_drop() {
   return {};
 }
 
+// Money, not safety: whoever may not look for them collects all the same.
+Result<> Collector::remove_unfinished() {
+  auto removed = repo_.store().remove_unfinished(ctx_, options_.unfinished);
+  if (removed) {
+    report_.unfinished_removed = *removed;
+    return {};
+  }
+  if (removed.error().code == Code::kUnsupported) return {};
+  TRY_OK(ctx_.check());
+  problem("what unfinished puts left could not be removed: " + removed.error().describe());
+  return {};
+}
+
 Result<CollectReport> Collector::run() {
   TRY_OK(remove_dead_pins());
   TRY_OK(remove_ended_copies());
@@ -370,7 +384,10 @@ Result<CollectReport> Collector::run() {
     TRY_OK(condemn());
     if (plans_.size() > before) report_.next_due = plans_.back().not_before;
   }
-  if (!options_.dry_run) TRY_OK(close_and_drop());
+  if (!options_.dry_run) {
+    TRY_OK(close_and_drop());
+    TRY_OK(remove_unfinished());
+  }
   return std::move(report_);
 }
 

@@ -59,6 +59,8 @@ struct CollectOptions {
   std::chrono::seconds grace = std::chrono::hours(72);
   // How long the records of what was collected stay at least; they stay longer while anyone may need them.
   std::chrono::seconds keep_records = std::chrono::hours(30 * 24);
+  // Puts that began longer ago and never ended are ended, and their remains removed.
+  std::chrono::seconds unfinished = std::chrono::hours(24);
   bool now = false;      // no waiting: refused (kConflict) while any pin or live lease stands
   bool dry_run = false;  // counts what is due and what would be condemned; changes nothing
 };
@@ -68,6 +70,7 @@ struct CollectReport {
   uint64_t packs_retained = 0;  // the store refuses to remove them yet: tried again at each collection
   uint64_t bytes_condemned = 0, bytes_removed = 0;
   uint64_t objects_removed = 0;         // leftovers of an init; log pieces are removed by expire
+  uint64_t unfinished_removed = 0;      // remains of puts that never ended
   uint64_t plans_waiting_for_pins = 0;  // due, but work that began before them is still under way
   std::vector<std::string> stale_pins_removed;
   std::vector<std::string> old_pins;  // older than 7 days: told; they hold up no plan and spare no pack
@@ -75,9 +78,9 @@ struct CollectReport {
   std::vector<std::string> problems;
   std::optional<Timestamp> next_due;  // when the youngest plan may be carried out
 };
-// Carries out the plans that are due, then condemns anew. Pins of processes known dead on this host are
-// removed; a pin older than 7 days is told, and no longer spares its packs from being condemned. A plan is
-// not carried out while a pin stands that stood when it was published.
+// Carries out the plans that are due, condemns anew, and cleans away what unfinished puts left. Pins of
+// processes known dead on this host are removed; a pin older than 7 days is told, and no longer spares its
+// packs from being condemned. A plan is not carried out while a pin stands that stood when it was published.
 Result<CollectReport> collect(const Repository& repo, const Context& ctx, const CollectOptions& options);
 
 }  // namespace varve::repo

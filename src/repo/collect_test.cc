@@ -39,6 +39,39 @@ TEST_F(CollectTest, CondemnsThenRemovesWhatNobodyNeeds) {
   EXPECT_TRUE(t.names("pins/").empty()) << "its own pin is gone";
 }
 
+// A store where puts have left something.
+class Cluttered : public store::Forward {
+ public:
+  using Forward::Forward;
+  Result<uint64_t> remove_unfinished(const Context&, Seconds age) override {
+    asked.push_back(age);
+    if (failure) return fail(Error(*failure));
+    return 3;
+  }
+  std::vector<Seconds> asked;
+  std::optional<Error> failure;
+};
+
+TEST_F(CollectTest, CleansAwayWhatUnfinishedPutsLeft) {
+  const auto cluttered = std::make_shared<Cluttered>(t.mem);
+  const RepositoryPtr repo = *t.open(cluttered);
+  EXPECT_EQ(collect(*repo, {}, {.dry_run = true})->unfinished_removed, 0u);
+  EXPECT_TRUE(cluttered->asked.empty());
+  EXPECT_EQ(collect(*repo, {}, {})->unfinished_removed, 3u);
+  EXPECT_EQ(collect(*repo, {}, {.unfinished = Seconds(5)})->unfinished_removed, 3u);
+  EXPECT_EQ(cluttered->asked, (std::vector<Seconds>{hours(24), Seconds(5)}));
+  // It may not be allowed to: that is told, and the rest is done.
+  cluttered->failure = Error{Code::kDenied, "no right to list uploads"};
+  const PackId lost = orphan();
+  auto r = collect(*repo, {}, {.now = true});
+  ASSERT_TRUE(r) << r.error().describe();
+  EXPECT_FALSE(there(lost));
+  ASSERT_EQ(r->problems.size(), 1u);
+  EXPECT_THAT(r->problems[0], HasSubstr("no right to list uploads"));
+  cluttered->failure = Error{Code::kUnsupported, "a store that has no such thing"};
+  EXPECT_TRUE(collect(*repo, {}, {})->problems.empty());
+}
+
 TEST(CollectOnDisk, RemovesWhatNobodyNeedsAndTheRestStays) {
   auto dir = os::TempDir::create();
   ASSERT_TRUE(dir);

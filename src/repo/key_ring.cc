@@ -31,6 +31,9 @@ tl::unexpected<Error> none_fits(const KeyRing& ring, const Secret& secret, size_
     if (!ring.unreadable.empty()) message += fmt::format(" ({} more cannot be read)", ring.unreadable.size());
     return fail(Code::kUsage, std::move(message));
   }
+  // What may not be read is not damaged.
+  for (const Error& e : ring.unreadable)
+    if (e.code == Code::kDenied) return fail(Error(e));
   if (!ring.unreadable.empty()) {
     Error error{Code::kDamaged, "no key object of this repository can be read"};
     error.hint = "put them back from the recovery kit: varve key restore";

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "base/task_group.h"
+#include "repo/page_reader.h"
 #include "repo/replicas.h"
 
 namespace varve::repo {
@@ -117,16 +117,22 @@ Result<std::shared_ptr<const PackFile>> PackFile::open_in(const Repository& repo
   auto file = std::make_shared<PackFile>();
   file->key_ = key;
   file->size_ = size;
+  if (tail == size) file->whole_ = std::move(end);
   file->footer_ = *footer;
   file->index_ = std::move(*index);
   return file;
+}
+
+Result<Buffer> PackFile::read(const Repository& repo, const Context& ctx, store::Range range) const {
+  if (!whole_.empty()) return to_buffer(ByteView(whole_).subspan(range.offset, range.length));
+  return fetch(repo, ctx, key_, size_, range);
 }
 
 Result<> read_frames(const Repository& repo, const Context& ctx, const PackFile& pack, uint32_t first,
                      uint32_t last, const std::function<Result<>(uint32_t, ByteView)>& deliver) {
   const auto& frames = pack.index().frames();
   const uint64_t begin = frames[first].offset, end = frames[last].offset + frames[last].stored;
-  TRY_ASSIGN(Buffer bytes, fetch(repo, ctx, pack.key(), pack.size(), {begin, end - begin}));
+  TRY_ASSIGN(Buffer bytes, pack.read(repo, ctx, {begin, end - begin}));
   PackSealer sealer(repo, pack.footer().id);
   codec::Decompressor decompressor;
   Buffer plain;
@@ -147,32 +153,35 @@ void SlotReader::know(const std::vector<PackInfo>& packs) {
 }
 
 Result<std::shared_ptr<const PackFile>> SlotReader::pack(const PackId& id) {
-  PackInfo info;
-  {
-    std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  for (;; opened_.wait(lock)) {
     if (auto at = packs_.find(id); at != packs_.end()) {
       packs_used_.splice(packs_used_.begin(), packs_used_, at->second.used);
       return at->second.file;
     }
-    auto known = known_.find(id);
-    if (known == known_.end())
-      return fail(Code::kDamaged,
-                  fmt::format("a page map refers to {}, which its backup does not list", pack_key(id)));
-    info = known->second;
+    if (!opening_.contains(id)) break;
   }
-  TRY_ASSIGN(auto file, PackFile::open(*repo_, ctx_, pack_key(id), info.size, info));
+  const auto known = known_.find(id);
+  if (known == known_.end())
+    return fail(Code::kDamaged,
+                fmt::format("a page map refers to {}, which its backup does not list", pack_key(id)));
+  const PackInfo info = known->second;
+  opening_.insert(id);
+  lock.unlock();
+  auto file = PackFile::open(*repo_, ctx_, pack_key(id), info.size, info);
+  lock.lock();
+  opening_.erase(id);
+  opened_.notify_all();
+  if (!file) return file;
   fetched_ += std::min<uint64_t>(info.size, kTailGuess);
-  std::lock_guard lock(mutex_);
-  if (!packs_.contains(id)) {
-    packs_used_.push_front(id);
-    packs_[id] = {file, packs_used_.begin()};
-    packs_bytes_ += file->index().memory();
-    while (packs_bytes_ > options_.index_cache && packs_used_.size() > 1) {
-      auto oldest = packs_.find(packs_used_.back());
-      packs_bytes_ -= oldest->second.file->index().memory();
-      packs_.erase(oldest);
-      packs_used_.pop_back();
-    }
+  packs_used_.push_front(id);
+  packs_[id] = {*file, packs_used_.begin()};
+  packs_bytes_ += (*file)->memory();
+  while (packs_bytes_ > options_.index_cache && packs_used_.size() > 1) {
+    auto oldest = packs_.find(packs_used_.back());
+    packs_bytes_ -= oldest->second.file->memory();
+    packs_.erase(oldest);
+    packs_used_.pop_back();
   }
   return file;
 }
@@ -226,72 +235,52 @@ Result<> SlotReader::read_page(const SlotPlace& place, MutableBytes out) {
   return {};
 }
 
-// All of one pack: joins neighbouring frames into requests and delivers what was asked of each.
-template <typename It>
-Result<> SlotReader::read_group(It begin, It end, const Deliver& deliver, codec::Decompressor& decompressor) {
-  TRY_ASSIGN(auto file, pack(begin->place.pack));
-  const PackIndex& index = file->index();
+Result<SlotReader::Run> SlotReader::fetch_run(const Context& ctx, std::span<const Request> requests) {
+  Run run;
+  TRY_ASSIGN(run.file, pack(requests.front().place.pack));
+  const PackIndex& index = run.file->index();
   const auto& frames = index.frames();
-  PackSealer sealer(*repo_, begin->place.pack);
+  TRY_ASSIGN(const uint32_t first, index.frame_of(requests.front().place.ordinal));
+  uint32_t last = first;
+  size_t served = 0;
+  for (; served < requests.size(); ++served) {
+    TRY_ASSIGN(const uint32_t f, index.frame_of(requests[served].place.ordinal));
+    const uint64_t reach = frames[f].offset + frames[f].stored - frames[first].offset;
+    const uint64_t gap = f > last + 1 ? frames[f].offset - (frames[last].offset + frames[last].stored) : 0;
+    if (f != first && (reach > options_.max_request || gap > options_.join_gap)) break;
+    last = f;
+  }
+  run.requests = requests.first(served);
+  run.base = frames[first].offset;
+  const uint64_t length = frames[last].offset + frames[last].stored - run.base;
+  TRY_ASSIGN(run.bytes, run.file->read(*repo_, ctx, {run.base, length}));
+  fetched_ += length;
+  if (progress_) progress_->stored_bytes += length;
+  return run;
+}
+
+Result<> SlotReader::decode_run(const Run& run, codec::Decompressor& decompressor,
+                                const Deliver& deliver) const {
+  const PackIndex& index = run.file->index();
+  const auto& frames = index.frames();
+  PackSealer sealer(*repo_, run.file->footer().id);
   Buffer plain;
-  while (begin != end) {
-    TRY_OK(ctx_.check());
-    TRY_ASSIGN(uint32_t first, index.frame_of(begin->place.ordinal));
-    // How far one request reaches.
-    uint32_t last = first;
-    It stop = begin;
-    for (; stop != end; ++stop) {
-      TRY_ASSIGN(uint32_t f, index.frame_of(stop->place.ordinal));
-      const uint64_t reach = frames[f].offset + frames[f].stored - frames[first].offset;
-      const uint64_t gap = f > last + 1 ? frames[f].offset - (frames[last].offset + frames[last].stored) : 0;
-      if (f != first && (reach > options_.max_request || gap > options_.join_gap)) break;
-      last = f;
-    }
-    const uint64_t base = frames[first].offset, length = frames[last].offset + frames[last].stored - base;
-    TRY_ASSIGN(Buffer bytes, fetch(*repo_, ctx_, file->key(), file->size(), {base, length}));
-    fetched_ += length;
-    if (progress_) progress_->stored_bytes += length;
-    while (begin != stop) {
-      TRY_ASSIGN(uint32_t f, index.frame_of(begin->place.ordinal));
-      if (frames[f].kind != FrameKind::kPages)
-        return fail(Code::kDamaged, fmt::format("{}: slot {} is no page", file->key(), begin->place.ordinal));
-      const ByteView stored = ByteView(bytes).subspan(frames[f].offset - base, frames[f].stored);
-      TRY_OK(open_frame(*repo_, ctx_, *file, f, stored, sealer, decompressor, plain));
-      for (; begin != stop && begin->place.ordinal < frames[f].first_slot + frames[f].slots; ++begin)
-        TRY_OK(deliver(begin->tag, index.slot(plain, begin->place.ordinal)));
-    }
+  for (auto at = run.requests.begin(); at != run.requests.end();) {
+    TRY_ASSIGN(const uint32_t f, index.frame_of(at->place.ordinal));
+    if (frames[f].kind != FrameKind::kPages)
+      return fail(Code::kDamaged, fmt::format("{}: slot {} is no page", run.file->key(), at->place.ordinal));
+    const ByteView stored = ByteView(run.bytes).subspan(frames[f].offset - run.base, frames[f].stored);
+    TRY_OK(open_frame(*repo_, ctx_, *run.file, f, stored, sealer, decompressor, plain));
+    for (; at != run.requests.end() && at->place.ordinal < frames[f].first_slot + frames[f].slots; ++at)
+      TRY_OK(deliver(at->tag, index.slot(plain, at->place.ordinal)));
   }
   return {};
 }
 
-Result<> SlotReader::read_pages(std::vector<Request>& requests, const Deliver& deliver) {
-  std::sort(requests.begin(), requests.end(), [](const Request& a, const Request& b) {
-    if (auto c = a.place.pack <=> b.place.pack; c != 0) return c < 0;
-    return a.place.ordinal < b.place.ordinal;
-  });
-  // Parts of about equal work, cut where the pack changes or a part is full; workers take them in order.
-  constexpr size_t kPart = 2048;
-  std::atomic<size_t> next{0};
-  std::vector<size_t> cuts{0};
-  for (size_t i = 1; i < requests.size(); ++i) {
-    if (!(requests[i].place.pack == requests[i - 1].place.pack) || i - cuts.back() >= kPart)
-      cuts.push_back(i);
-  }
-  cuts.push_back(requests.size());
-  const auto work = [&](const std::stop_token& stop) -> Result<> {
-    codec::Decompressor decompressor;
-    for (size_t i; (i = next++) + 1 < cuts.size();) {
-      if (stop.stop_requested()) return {};
-      if (cuts[i] == cuts[i + 1]) continue;
-      TRY_OK(read_group(requests.begin() + static_cast<ptrdiff_t>(cuts[i]),
-                        requests.begin() + static_cast<ptrdiff_t>(cuts[i + 1]), deliver, decompressor));
-    }
-    return {};
-  };
-  if (options_.workers <= 1 || cuts.size() <= 2) return work({});
-  TaskGroup group(ctx_.stop);
-  for (unsigned i = 0; i < options_.workers; ++i) group.spawn(work);
-  return group.wait();
+Result<> SlotReader::read_pages(std::vector<Request> requests, const Deliver& deliver) {
+  PageReader reader(*this, deliver);
+  TRY_OK(reader.add(std::move(requests)));
+  return reader.finish();
 }
 
 }  // namespace varve::repo

@@ -2,11 +2,14 @@
 // memory.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/context.h"
@@ -26,6 +29,9 @@ class PackFile {
   const PackFooter& footer() const { return footer_; }
   const store::Key& key() const { return key_; }
   uint64_t size() const { return size_; }
+  size_t memory() const { return index_.memory() + whole_.size(); }
+  // These bytes of the object: from memory where opening a small one fetched all of it.
+  Result<Buffer> read(const Repository& repo, const Context& ctx, store::Range range) const;
 
  private:
   static Result<std::shared_ptr<const PackFile>> open_in(const Repository& repo, store::Store& from,
@@ -34,13 +40,15 @@ class PackFile {
                                                          const std::optional<PackInfo>& expected);
   store::Key key_;
   uint64_t size_ = 0;
+  Buffer whole_;  // of a small one
   PackFooter footer_;
   PackIndex index_;
 };
 
 struct SlotReaderOptions {
-  unsigned workers = 2;
+  unsigned workers = 2;            // that decode; as many requests at least are under way at once
   size_t max_request = 8u << 20;   // bytes asked for at once
+  size_t in_flight = 64u << 20;    // bytes asked for by all requests that are under way
   size_t join_gap = 128u << 10;    // unneeded bytes read rather than asked around
   size_t index_cache = 48u << 20;  // bytes of decoded indexes kept
   size_t frame_cache = 8u << 20;   // decoded frames kept for read_one
@@ -62,19 +70,29 @@ class SlotReader {
     SlotPlace place;
     uint64_t tag = 0;  // the caller's: which page this is
   };
-  // Delivers each request's page, grouped by pack and frame, from several threads, in no order. An error of
-  // the callback ends it. `requests` is sorted in place.
+  // Receives pages, grouped by pack and frame, from several threads, in no order. Its error ends the reading.
   using Deliver = std::function<Result<>(uint64_t tag, ByteView page)>;
-  Result<> read_pages(std::vector<Request>& requests, const Deliver& deliver);
+  // Each request's page. Of more than memory should hold at once: PageReader (page_reader.h).
+  Result<> read_pages(std::vector<Request> requests, const Deliver& deliver);
 
   Result<std::shared_ptr<const PackFile>> pack(const PackId& id);
   uint64_t fetched_bytes() const { return fetched_; }
 
  private:
+  friend class PageReader;
   struct Frame;
   Result<std::shared_ptr<const Buffer>> frame(const PackFile& pack, uint32_t number);
-  template <typename It>
-  Result<> read_group(It begin, It end, const Deliver& deliver, codec::Decompressor& decompressor);
+  // Neighbouring frames of one pack, in one request.
+  struct Run {
+    std::shared_ptr<const PackFile> file;
+    uint64_t base = 0;  // of the first frame in the pack
+    Buffer bytes;
+    std::span<const Request> requests;  // those that it answers
+  };
+  // What the first of `requests` needs, and as many of the following as one request serves: all are of one
+  // pack, ascending.
+  Result<Run> fetch_run(const Context& ctx, std::span<const Request> requests);
+  Result<> decode_run(const Run& run, codec::Decompressor& decompressor, const Deliver& deliver) const;
 
   const RepositoryPtr repo_;
   const Context ctx_;
@@ -82,6 +100,8 @@ class SlotReader {
   Progress* const progress_;
 
   std::mutex mutex_;
+  std::condition_variable opened_;
+  std::unordered_set<PackId, PackIdHash> opening_;  // by some thread: the others wait for it
   std::unordered_map<PackId, PackInfo, PackIdHash> known_;
   struct CachedPack {
     std::shared_ptr<const PackFile> file;

@@ -97,6 +97,16 @@ class Store {
   virtual Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) = 0;
   // Never shortens: an earlier time is a success that changes nothing.
   virtual Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) = 0;
+  // How many gets are best under way at once, to hide the way there and back; 0: there is none to hide, and
+  // more than there are cores are no use.
+  virtual size_t parallel_gets() const { return 0; }
+  // Removes what puts that never ended left in the store, began longer ago than `age`, and is no object:
+  // parts of uploads, temporary files. Their writers, should they live, get an error from their put. Returns
+  // how many. Where the store forgets such by itself, or keeps none: 0.
+  virtual Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) {
+    (void)age;
+    return ctx.check().map([] { return uint64_t{0}; });
+  }
   // The address without secrets: "file:///srv/backups".
   virtual std::string describe() const = 0;
   // Other stores with the same objects, in order: where what was read here turns out to be damaged, the same

@@ -194,6 +194,16 @@ TEST_P(StoreContract, RemovalTellsForEachKey) {
   EXPECT_EQ(read("a"), "again");
 }
 
+TEST_P(StoreContract, RemovingWhatIsUnfinishedKeepsWhatIsDone) {
+  must_put("a", "x");
+  must_put("packs/0b/b", std::string(100'000, 'y'));
+  const auto removed = store().remove_unfinished(bounded(), std::chrono::seconds(-2));
+  ASSERT_TRUE(removed) << removed.error().describe();
+  EXPECT_EQ(keys(""), (std::vector<Key>{"a", "packs/0b/b"}));
+  EXPECT_EQ(read("a"), "x");
+  must_put("c", "after it");
+}
+
 TEST_P(StoreContract, Retention) {
   const auto unit = deviations().retention_unit;
   const Timestamp until(

@@ -17,7 +17,6 @@ namespace db = engine::postgres;
 
 namespace {
 
-constexpr size_t kOpenFiles = 256;
 constexpr std::string_view kTablespaces = "pg_tblspc/";
 constexpr std::string_view kTablespaceMap = "tablespace_map";
 
@@ -155,7 +154,7 @@ class FilesRestore {
       TRY_OK(pages_.add(table_, f, open_.back()));
     }
     ++progress_.done_items;
-    return open_.size() >= kOpenFiles ? flush() : Result<>{};
+    return pages_.is_full() ? flush() : Result<>{};
   }
 
   Result<os::File> open(const repo::FileRecord& f) {

@@ -12,7 +12,7 @@ namespace varve::cli {
 namespace {
 
 struct Options {
-  std::string grace;
+  std::string grace, unfinished;
   bool now = false, dry_run = false;
 };
 
@@ -25,6 +25,8 @@ std::string report_text(const repo::CollectReport& r, bool dry_run) {
                                    counted(r.packs_removed, "pack", "packs"), human_size(r.bytes_removed)));
   add(r.objects_removed, fmt::format("{} {}", dry_run ? "would remove" : "removed",
                                      counted(r.objects_removed, "other object", "other objects")));
+  add(r.unfinished_removed,
+      fmt::format("removed what {} left that never ended", counted(r.unfinished_removed, "put", "puts")));
   add(r.packs_condemned,
       fmt::format("{} {} ({})", dry_run ? "would condemn" : "condemned",
                   counted(r.packs_condemned, "pack", "packs"), human_size(r.bytes_condemned)));
@@ -47,6 +49,9 @@ Result<int> run(Session& session, const Options& o) {
   options.dry_run = o.dry_run;
   if (!o.grace.empty()) {
     TRY_ASSIGN(options.grace, duration_value("--grace", o.grace));
+  }
+  if (!o.unfinished.empty()) {
+    TRY_ASSIGN(options.unfinished, duration_value("--unfinished", o.unfinished));
   }
   TRY_ASSIGN(repo::RepositoryPtr repo, session.open("", Session::Access::kWrite));
   auto report = repo::collect(*repo, session.ctx(), options);
@@ -72,6 +77,8 @@ void declare_gc(Command root) {
                "by a later run when the grace is over and it is still not needed.")
       .flag("--now", o->now, "Without the grace; refused while anything else is at work in the repository")
       .option("--grace", o->grace, "DURATION", "Between the two steps (72h)")
+      .option("--unfinished", o->unfinished, "DURATION",
+              "Puts that began so long ago and never ended are cleaned away (1d)")
       .flag("--dry-run", o->dry_run, "Only tell what would happen")
       .example("varve gc --dry-run", "what could go")
       .example("varve gc", "condemn, and remove what was condemned long enough ago")

@@ -8,6 +8,7 @@
 
 #include "store/azure/answers.h"
 #include "store/azure/client.h"
+#include "store/cloud/parallel.h"
 #include "store/store.h"
 
 namespace varve::store::azure {
@@ -27,6 +28,7 @@ class VersionView : public Store {
                         size_t most) override;
   Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) override;
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override;
+  size_t parallel_gets() const override { return cloud::kParallelGets; }
   std::string describe() const override;
   std::string policy() const override;
 

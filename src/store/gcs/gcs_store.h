@@ -5,6 +5,7 @@
 #include <mutex>
 #include <span>
 
+#include "store/cloud/parallel.h"
 #include "store/gcs/api.h"
 #include "store/place.h"
 #include "store/store.h"
@@ -35,6 +36,7 @@ class GcsStore : public Store {
                         size_t most) override;
   Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) override;
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override;
+  size_t parallel_gets() const override { return cloud::kParallelGets; }
   std::string describe() const override { return api_.describe(); }
   std::string policy() const override;
 

@@ -162,21 +162,33 @@ void LocalStore::forget_folder(std::string folder) {
   for (; !folder.empty(); folder = folder_of(folder)) durable_folders_.erase(folder);
 }
 
-void LocalStore::remove_stale() {
-  auto names = os::list_directory(temporaries_);
-  if (!names) return;
-  const Timestamp oldest = now() - kStale;
-  for (const std::string& name : *names) {
+Result<uint64_t> LocalStore::remove_stale(Seconds age) const {
+  TRY_ASSIGN(const auto there, os::status(temporaries_, false));
+  if (!there || !there->is_directory) return 0;
+  TRY_ASSIGN(const auto names, os::list_directory(temporaries_));
+  const Timestamp oldest = now() - age;
+  uint64_t removed = 0;
+  for (const std::string& name : names) {
     const os::Path path = temporaries_ / name;
     auto s = os::status(path, false);
     if (!s || !*s || !(*s)->is_regular || (*s)->mtime_us >= oldest.time_since_epoch().count()) continue;
-    if (os::remove_file(path)) log::debug("removed {}, left by a put that did not end", path.native());
+    auto gone = os::remove_file(path);
+    if (!gone && gone.error().code != Code::kNotFound) return fail(std::move(gone).error());
+    log::debug("removed {}, left by a put that did not end", path.native());
+    ++removed;
   }
+  return removed;
+}
+
+Result<uint64_t> LocalStore::remove_unfinished(const Context& ctx, Seconds age) {
+  TRY_OK(ctx.check());
+  TRY_OK(check_root());
+  return remove_stale(age);
 }
 
 Result<LocalStore::Temporary> LocalStore::write_temporary(const Context& ctx, Body body) {
   TRY_OK(os::make_directories(temporaries_));
-  std::call_once(cleaned_, [this] { remove_stale(); });
+  std::call_once(cleaned_, [this] { (void)remove_stale(kStale); });
   const os::Path path = temporaries_ / fmt::format("{}-{}", unique_, ++serial_);
   TRY_ASSIGN(os::File file, os::File::open(path, os::File::Mode::kCreateNew, 0400));
   Temporary temporary(path);

@@ -29,6 +29,7 @@ class LocalStore : public Store {
                         size_t most) override;
   Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) override;
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override;
+  Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) override;
   std::string describe() const override { return "file://" + root_.native(); }
 
   LocalStore(os::Path root, const os::FileStatus& status);
@@ -48,7 +49,7 @@ class LocalStore : public Store {
   Result<Temporary> write_temporary(const Context& ctx, Body body);
   Result<> publish(Temporary& temporary, const Key& key, PutMode mode);
   Result<> name_without_replacing(Temporary& temporary, const os::Path& target);
-  void remove_stale();
+  Result<uint64_t> remove_stale(Seconds age) const;
 
   const os::Path root_;
   const uint64_t device_, inode_;  // of the root

@@ -107,6 +107,14 @@ TEST_F(LocalTest, LeftOversOfCrashesGoAfterADay) {
   EXPECT_EQ(temporaries().size(), 2u) << "reading changes nothing";
   ASSERT_TRUE(put("c"));
   EXPECT_EQ(temporaries(), std::vector<std::string>{"young"});
+  // Or when somebody asks for it.
+  std::ofstream(root() / ".varve-tmp/old") << "x";
+  ASSERT_EQ(::utimes((root() / ".varve-tmp/old").c_str(), long_ago), 0);
+  EXPECT_EQ(store->remove_unfinished({}, std::chrono::hours(26)).value(), 0u);
+  EXPECT_EQ(store->remove_unfinished({}, std::chrono::hours(24)).value(), 1u);
+  EXPECT_EQ(temporaries(), std::vector<std::string>{"young"});
+  EXPECT_EQ(store->remove_unfinished({}, std::chrono::seconds(-1)).value(), 1u);
+  EXPECT_EQ(read("a") + read("b") + read("c"), "xxx");
 }
 
 TEST_F(LocalTest, AFailedPutLeavesNothing) {

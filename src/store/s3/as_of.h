@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "store/cloud/parallel.h"
 #include "store/s3/versions.h"
 
 namespace varve::store::s3 {
@@ -23,6 +24,7 @@ class AsOfStore : public Store {
                         size_t most) override;
   Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) override;
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override;
+  size_t parallel_gets() const override { return cloud::kParallelGets; }
   std::string describe() const override;
   std::string policy() const override;
 

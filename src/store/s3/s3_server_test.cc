@@ -89,7 +89,7 @@ TEST(S3Server, LargeObjectsGoInParts) {
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, Code::kExists) << again.error().describe();
   // The upload that lost left nothing behind.
-  EXPECT_EQ(*std::dynamic_pointer_cast<S3Store>(store)->abort_orphans(bounded(), -1h), 0u);
+  EXPECT_EQ(*std::dynamic_pointer_cast<S3Store>(store)->remove_unfinished(bounded(), -1h), 0u);
 }
 
 TEST(S3Server, OrphanedUploadsAreAborted) {
@@ -111,7 +111,7 @@ TEST(S3Server, OrphanedUploadsAreAborted) {
     EXPECT_EQ(stopped.error().code, Code::kInterrupted) << stopped.error().describe();
   }
   // Only an upload that was just being begun has no name yet to abort it by.
-  EXPECT_LE(*store->abort_orphans(bounded(), -1h), 1u);
+  EXPECT_LE(*store->remove_unfinished(bounded(), -1h), 1u);
   // One that nobody came to abort, as after a power loss.
   OwnClient client(address);
   for (int i = 0; i < 3; ++i) {
@@ -119,10 +119,10 @@ TEST(S3Server, OrphanedUploadsAreAborted) {
         bounded(), {.method = "POST", .key = client.key("orphan"), .query = {{"uploads", ""}}, .doing = "x"});
     ASSERT_TRUE(begun) << begun.error().describe();
   }
-  EXPECT_EQ(*other->abort_orphans(bounded(), -1h), 0u) << "another prefix's are left alone";
-  EXPECT_EQ(*store->abort_orphans(bounded(), 1h), 0u) << "and young ones";
-  EXPECT_EQ(*store->abort_orphans(bounded(), -1h), 3u);
-  EXPECT_EQ(*store->abort_orphans(bounded(), -1h), 0u);
+  EXPECT_EQ(*other->remove_unfinished(bounded(), -1h), 0u) << "another prefix's are left alone";
+  EXPECT_EQ(*store->remove_unfinished(bounded(), 1h), 0u) << "and young ones";
+  EXPECT_EQ(*store->remove_unfinished(bounded(), -1h), 3u);
+  EXPECT_EQ(*store->remove_unfinished(bounded(), -1h), 0u);
 }
 
 TEST(S3Server, ARemovalFreesTheSpaceOfEveryVersion) {

@@ -115,7 +115,7 @@ Result<> S3Store::put_in_parts(const Context& ctx, const Key& key, Body body, co
        .create_only = options.mode == PutMode::kCreateOnly && client_.options().quirks.create_only});
 }
 
-Result<uint64_t> S3Store::abort_orphans(const Context& ctx, Seconds age) {
+Result<uint64_t> S3Store::remove_unfinished(const Context& ctx, Seconds age) {
   return abort_uploads(client_, ctx, age);
 }
 

@@ -1,6 +1,7 @@
 // Amazon S3 and the services that speak its protocol (quirks.h).
 #pragma once
 
+#include "store/cloud/parallel.h"
 #include "store/place.h"
 #include "store/s3/client.h"
 #include "store/s3/versions.h"
@@ -37,9 +38,10 @@ class S3Store : public Store {
   std::string describe() const override { return client_.describe(); }
   std::string policy() const override;
 
-  // Ends uploads below the prefix that began longer ago than `age` and were neither completed nor aborted:
-  // their parts cost money and are not to be seen. Returns how many.
-  Result<uint64_t> abort_orphans(const Context& ctx, Seconds age);
+  size_t parallel_gets() const override { return cloud::kParallelGets; }
+  // Ends uploads below the prefix that were neither completed nor aborted: their parts cost money and are not
+  // to be seen.
+  Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) override;
 
   S3Store(Options options, Client::CredentialSource::Fetch fetch);
 

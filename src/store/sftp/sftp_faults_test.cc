@@ -346,6 +346,16 @@ TEST(SftpFaults, LeftOversOfCrashesGoAfterADay) {
   EXPECT_EQ(temporaries(sshd).size(), 2u) << "reading changes nothing";
   ASSERT_TRUE(put_bytes(*store, bounded(), "b", as_bytes("x")));
   EXPECT_EQ(temporaries(sshd), std::vector<std::string>{"young"});
+  // Or when somebody asks for it; more than one answer lists.
+  for (int i = 0; i < 600; ++i) {
+    const auto old = sshd.data() / fmt::format(".varve-tmp/old-{}", i);
+    std::ofstream(old) << "x";
+    ASSERT_EQ(::utimes(old.c_str(), long_ago), 0);
+  }
+  EXPECT_EQ(store->remove_unfinished(bounded(), std::chrono::hours(26)).value(), 0u);
+  EXPECT_EQ(store->remove_unfinished(bounded(), std::chrono::hours(24)).value(), 600u);
+  EXPECT_EQ(temporaries(sshd), std::vector<std::string>{"young"});
+  EXPECT_EQ(read(*store, "a") + read(*store, "b"), "xx");
 }
 
 // As the server's kernel sees it: the file is synced before it has its name, its folder after.

@@ -10,7 +10,7 @@ namespace varve::store {
 namespace {
 
 constexpr uint32_t kFileMode = 0400, kFolderMode = 0700;
-constexpr uint32_t kStale = 24 * 3600;
+constexpr std::chrono::hours kStale{24};
 constexpr size_t kMostRemembered = 1 << 16;
 constexpr size_t kMostAbandoned = 256;
 constexpr uint64_t kAsGoodAsFull = 1 << 20;
@@ -194,24 +194,34 @@ void SftpStore::tidy(const Context& ctx, net::Sftp& sftp) {
     abandoned_.insert(abandoned_.end(), left.begin(), left.end());
   }
   if (!sftp.usable() || cleaned_.exchange(true)) return;
-  remove_stale(ctx, sftp);
+  (void)remove_stale(ctx, sftp, kStale);
 }
 
-void SftpStore::remove_stale(const Context& ctx, net::Sftp& sftp) {
-  // By the server's clock: the folder has just been written to.
+// By the server's clock, which the time of the folder tells: it is set when a file of ours comes and goes.
+Result<uint64_t> SftpStore::remove_stale(const Context& ctx, net::Sftp& sftp, Seconds age) {
   const std::string folder = path(kTemporaries), folders[] = {folder};
-  auto seen = sftp.look(ctx, folders);
-  if (!seen || !seen->statuses[0]) return;
-  const uint32_t now = seen->statuses[0]->modified;
-  std::vector<std::string> stale;
-  auto read = sftp.entries(ctx, folder, [&](net::SftpEntry&& e) -> Result<> {
-    if (e.status.is_regular && e.status.modified < now && now - e.status.modified > kStale &&
-        stale.size() < kMostAbandoned && e.name.find('/') == e.name.npos)
-      stale.push_back(folder + "/" + e.name);
-    return {};
-  });
-  if (!read || stale.empty()) return;
-  if (sftp.remove_files(ctx, stale)) log::debug("removed {} files that puts had left", stale.size());
+  TRY_ASSIGN(const auto seen, sftp.look(ctx, folders));
+  if (!seen.statuses[0]) return 0;
+  const int64_t oldest = int64_t{seen.statuses[0]->modified} - age.count();
+  uint64_t removed = 0;
+  for (std::vector<std::string> stale;; stale.clear()) {
+    TRY_OK(sftp.entries(ctx, folder, [&](net::SftpEntry&& e) -> Result<> {
+      if (e.status.is_regular && e.status.modified < oldest && stale.size() < kMostAbandoned &&
+          e.name.find('/') == e.name.npos)
+        stale.push_back(folder + "/" + e.name);
+      return {};
+    }));
+    if (stale.empty()) return removed;
+    TRY_OK(sftp.remove_files(ctx, stale));
+    log::debug("removed {} files that puts had left", stale.size());
+    removed += stale.size();
+    if (stale.size() < kMostAbandoned) return removed;
+  }
+}
+
+Result<uint64_t> SftpStore::remove_unfinished(const Context& ctx, Seconds age) {
+  TRY_ASSIGN(const auto sftp, lease(ctx));
+  return remove_stale(ctx, *sftp, age);
 }
 
 }  // namespace varve::store

@@ -35,6 +35,8 @@ class SftpStore : public Store {
                         size_t most) override;
   Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) override;
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override;
+  size_t parallel_gets() const override { return options_.connections; }
+  Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) override;
   std::string describe() const override { return options_.address; }
   std::string policy() const override;
 
@@ -79,7 +81,7 @@ class SftpStore : public Store {
 
   void discard(const Context& ctx, net::Sftp& sftp, const std::string& temporary);
   void tidy(const Context& ctx, net::Sftp& sftp);
-  void remove_stale(const Context& ctx, net::Sftp& sftp);
+  Result<uint64_t> remove_stale(const Context& ctx, net::Sftp& sftp, Seconds age);
 
   const sftp::Options options_;
   const bool create_;

@@ -29,6 +29,10 @@ class Forward : public Store {
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override {
     return inner_->extend_retention(ctx, key, until);
   }
+  size_t parallel_gets() const override { return inner_->parallel_gets(); }
+  Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) override {
+    return inner_->remove_unfinished(ctx, age);
+  }
   std::string describe() const override { return inner_->describe(); }
   std::span<const StorePtr> alternatives() const override { return inner_->alternatives(); }
   std::string policy() const override { return inner_->policy(); }

@@ -63,6 +63,7 @@ class Limited : public LimitStore {
 
   size_t limit() const override { return limiter_.limit(); }
   Capabilities capabilities() const override { return inner_->capabilities(); }
+  size_t parallel_gets() const override { return inner_->parallel_gets(); }
   std::string describe() const override { return inner_->describe(); }
   std::string policy() const override { return inner_->policy(); }
   Result<> put(const Context& ctx, const Key& key, Body body, const PutOptions& options) override {
@@ -83,6 +84,9 @@ class Limited : public LimitStore {
   }
   Result<> extend_retention(const Context& ctx, const Key& key, Timestamp until) override {
     return within(ctx, [&] { return inner_->extend_retention(ctx, key, until); });
+  }
+  Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) override {
+    return within(ctx, [&] { return inner_->remove_unfinished(ctx, age); });
   }
 
  private:

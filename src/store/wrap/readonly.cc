@@ -19,6 +19,9 @@ class ReadOnly : public Forward {
   Result<> extend_retention(const Context&, const Key& key, Timestamp) override {
     return refuse("extend the retention of", key);
   }
+  Result<uint64_t> remove_unfinished(const Context&, Seconds) override {
+    return refuse("remove", "what puts have left");
+  }
 
  private:
   tl::unexpected<Error> refuse(const char* what, const Key& key) const {

@@ -89,6 +89,11 @@ class RetryStore : public Forward {
     return attempt(ctx, [&] { return inner().extend_retention(ctx, key, until); });
   }
 
+  // What an earlier try removed before it failed is not told.
+  Result<uint64_t> remove_unfinished(const Context& ctx, Seconds age) override {
+    return attempt(ctx, [&] { return inner().remove_unfinished(ctx, age); });
+  }
+
   Result<std::vector<RemoveResult>> remove(const Context& ctx, std::span<const Key> keys) override {
     std::vector<RemoveResult> results;
     for (const Key& key : keys) results.push_back({key, {}});
