@@ -58,8 +58,6 @@ class CommandLine(VarveTest):
             (["backup", "app.db", "--level", "99"], "--level 99 is out of bounds", "from 1 to 19"),
             (["backup", "app.db", "more"], 'does not expect "more"', "varve backup --help"),
             (["log"], "varve log needs a command", "follow"),
-            (["log", "push", "x"], 'no "varve log push" for SQLite', "varve log follow"),
-            (["log", "fetch", "x"], 'no "varve log fetch" for SQLite', "varve log follow"),
             (["key", "remove"], "varve key remove needs KEY", "--help"),
             (["restore", "app.db"], "where to?", "varve "),
             (["restore", "app.db", "--table", "orders"], "where shall the table go?", "--into app.db"),
@@ -418,7 +416,7 @@ class CommandLine(VarveTest):
             return run.stdout.split()
 
         self.assertEqual(complete("varve", "ba"), ["backup"])
-        self.assertEqual(complete("varve", "log", ""), ["follow"])
+        self.assertEqual(complete("varve", "log", ""), ["follow", "push", "fetch"])
         self.assertEqual(complete("varve", "backup", "--type", "in"), ["incremental"])
         self.assertIn("--passphrase-file", complete("varve", "backup", "--pass"))
         self.assertNotIn("docs", complete("varve", ""))

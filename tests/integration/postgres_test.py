@@ -133,7 +133,7 @@ class Changes(PostgresTest):
               ("incremental", "DELETE FROM wide WHERE id % 2 = 0; VACUUM wide; CREATE TABLE spaced(a int) TABLESPACE fast; "
                               "INSERT INTO spaced SELECT generate_series(1, 5000); REFRESH MATERIALIZED VIEW v; "
                               "CREATE DATABASE by_copy STRATEGY file_copy"),
-              ("incremental", "DROP TABLE wide; ALTER TABLE spaced SET TABLESPACE pg_default; DROP DATABASE by_log; "
+              ("incremental", "DROP MATERIALIZED VIEW v; DROP TABLE wide; ALTER TABLE spaced SET TABLESPACE pg_default; DROP DATABASE by_log; "
                               "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid % 100 = 0"),
               ("full", "ALTER TABLE spaced SET TABLESPACE fast; CREATE TABLE last AS SELECT * FROM pgbench_tellers"))
 

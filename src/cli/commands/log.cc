@@ -151,7 +151,8 @@ void declare_log(Command root) {
       .positional("PATH", push->name, "The file, as the server names it: %p")
       .option("--workers", push->workers, "N", "Files sent side by side (4)")
       .option("--ahead", push->ahead, "N", "Files that are ready, sent with this one (16)")
-      .example("archive_command = 'varve log push app %p'", "in postgresql.conf")
+      .example("varve log push app pg_wal/000000010000000000000003",
+               "what archive_command = 'varve log push app %p' runs")
       .action([push](Session& s) { return run_push(s, *push); });
   auto fetch = std::make_shared<FileOptions>();
   log.command("fetch", "bring a file of PostgreSQL's WAL: for restore_command",
@@ -161,8 +162,8 @@ void declare_log(Command root) {
       .positional("SOURCE", fetch->source, kSourceHelp)
       .positional("NAME", fetch->name, "The file's name: %f")
       .positional("PATH", fetch->target, "Where to put it: %p")
-      .example("restore_command = 'varve log fetch app %f %p'",
-               "in postgresql.conf; `varve restore` writes it by itself")
+      .example("varve log fetch app 000000010000000000000003 pg_wal/RECOVERYXLOG",
+               "what the restore_command that `varve restore` writes runs")
       .action([fetch](Session& s) { return run_fetch(s, *fetch); });
 }
 

@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "engine/postgres/data_directory.h"
-#include "engine/postgres/page.h"
 #include "engine/postgres/lsn.h"
+#include "engine/postgres/page.h"
 #include "engine/postgres/probe.h"
 #include "engine/postgres/recovery.h"
 #include "engine/postgres/testing_server.h"

@@ -46,8 +46,8 @@ Result<std::string> recovery_settings(const RecoveryTarget& target, std::string_
 // recovery.signal: recover, then serve. standby.signal: recover for ever.
 std::string_view signal_file(bool standby);
 
-// Puts the settings into postgresql.auto.conf, in place of those of an earlier recovery, and makes the signal file (the other one goes), both owned as
-// the data directory is. Durable when it returns.
+// Puts the settings into postgresql.auto.conf, in place of those of an earlier recovery, and makes the signal
+// file (the other one goes), both owned as the data directory is. Durable when it returns.
 Result<> install_recovery(const os::Path& data_directory, std::string_view settings, bool standby = false);
 
 }  // namespace varve::engine::postgres

@@ -1,5 +1,5 @@
-// How PostgreSQL addresses the files of relations. Source: src/include/storage/relfilelocator.h (relfilenode.h before
-// 16) and src/include/common/relpath.h.
+// How PostgreSQL addresses the files of relations. Source: src/include/storage/relfilelocator.h
+// (relfilenode.h before 16) and src/include/common/relpath.h.
 #pragma once
 
 #include <compare>
@@ -8,8 +8,8 @@
 
 namespace varve::engine::postgres {
 
-// The file of a relation (RelFileLocator). A relation gets another one whenever it is rewritten; `relation` is no OID
-// of pg_class.
+// The file of a relation (RelFileLocator). A relation gets another one whenever it is rewritten; `relation`
+// is no OID of pg_class.
 struct RelFile {
   uint32_t tablespace = 0;
   uint32_t database = 0;  // 0: shared by all

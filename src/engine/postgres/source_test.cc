@@ -6,8 +6,8 @@
 #include "engine/postgres/backup_session.h"
 #include "engine/postgres/capture_data.h"
 #include "engine/postgres/data_directory.h"
-#include "engine/postgres/page.h"
 #include "engine/postgres/lsn.h"
+#include "engine/postgres/page.h"
 #include "engine/postgres/recovery.h"
 
 namespace varve::engine::postgres {
