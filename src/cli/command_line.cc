@@ -56,11 +56,7 @@ Error unknown_command(CLI::App* at, const std::string& word) {
   if (word.empty())
     return {Code::kUsage, fmt::format("{} needs a command", path), "one of: " + joined(names, ", ")};
   Error error{Code::kUsage, fmt::format("unknown command \"{} {}\"", path, printable(word))};
-  if (path == "varve log" && (word == "push" || word == "fetch")) {
-    error.message = fmt::format("there is no \"varve log {}\" for SQLite", word);
-    error.hint =
-        "push and fetch serve databases that hand over log files; SQLite's log is followed: varve log follow";
-  } else if (const auto near = nearest(word, names, 1); !near.empty()) {
+  if (const auto near = nearest(word, names, 1); !near.empty()) {
     error.hint = fmt::format("did you mean \"{} {}\"?", path, near[0]);
   } else {
     error.hint = fmt::format("commands: {}", joined(names, ", "));

@@ -94,13 +94,6 @@ TEST_F(CommandLineTest, UnknownCommand) {
   EXPECT_THAT(error({"zzzzzzzz"}).hint, Not(HasSubstr("docs")));
 }
 
-TEST_F(CommandLineTest, PushAndFetchAreForOtherEngines) {
-  const Error e = error({"log", "push", "x"});
-  EXPECT_EQ(e.code, Code::kUsage);
-  EXPECT_THAT(e.message, HasSubstr("no \"varve log push\" for SQLite"));
-  EXPECT_THAT(e.hint, HasSubstr("varve log follow"));
-}
-
 TEST_F(CommandLineTest, UnknownOption) {
   const Error e = error({"backup", "--tpye", "full"});
   EXPECT_EQ(e.code, Code::kUsage);

@@ -106,6 +106,9 @@ Result<int> run_push(Session& session, const FileOptions& o) {
   TRY_ASSIGN(options.ahead, number_within("--ahead", o.ahead.value_or(options.ahead), 0, 1024));
   TRY_ASSIGN(const repo::RepositoryPtr repo, session.open(o.source, Session::Access::kWrite));
   TRY_ASSIGN(const backup::Source source, session.live_source(repo.get(), o.source));
+  if (source.engine != "postgres")
+    return fail(Code::kUsage, fmt::format("{} hands over no files of its log", printable(source.name)),
+                "push and fetch are for PostgreSQL; SQLite's log is followed: varve log follow");
   TRY_ASSIGN(const auto report, backup::push_log_file(repo, session.ctx(), source.name, o.name, options));
   session.out().object(json_push(o.name, source.name, report));
   return 0;
