@@ -277,7 +277,7 @@ Result<> LogChecker::check_epoch(const std::string& name, CheckedEpoch& epoch,
   }
   for (const CheckedPiece& p : epoch.pieces) {
     if (!p.usable) causes.push_back({*p.problem, p.name.first, p.name.last});
-    if (p.name.last <= span.from) {
+    if (p.name.last <= span.from && (!engine || engine->folds())) {
       ++report.unreferenced_objects;
       report.unreferenced_bytes += p.name.size;
     }

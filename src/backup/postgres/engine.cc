@@ -101,9 +101,10 @@ class PostgresEngine final : public Engine {
     });
   }
 
-  Result<> for_each_event(const repo::RepositoryPtr&, const Context&, const SourceState&, const HistoryQuery&,
-                          const std::function<Result<>(const engine::Event&)>&) const override {
-    return not_yet("the history of PostgreSQL is not told by this version", "");
+  Result<> for_each_event(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
+                          const HistoryQuery& query,
+                          const std::function<Result<>(const engine::Event&)>& callback) const override {
+    return postgres::for_each_event(repo, ctx, state, query, callback);
   }
 
   Result<RestorePreview> preview(const repo::RepositoryPtr& repo, const Context& ctx,

@@ -60,6 +60,19 @@ std::string position_of(uint64_t number) {
   return "lsn:" + db::format_lsn(number + 1);
 }
 
+std::vector<PieceName> in_a_row(const std::vector<PieceName>& pieces) {
+  std::vector<PieceName> sorted = pieces, out;
+  std::sort(sorted.begin(), sorted.end(), [](const PieceName& a, const PieceName& b) {
+    return a.first != b.first ? a.first < b.first : a.last > b.last;
+  });
+  for (auto p = sorted.begin(); p != sorted.end();) {
+    out.push_back(*p);
+    const uint64_t next = p->last + 1;
+    p = std::find_if(p, sorted.end(), [&](const PieceName& q) { return q.first >= next; });
+  }
+  return out;
+}
+
 Result<WalArchive::Kept> WalArchive::store(const Context& ctx, const db::PieceIdentity& piece,
                                            ByteView bytes) {
   const db::WalIndex index = db::build_index(piece, bytes);

@@ -37,6 +37,10 @@ std::optional<EpochName> parse_epoch(std::string_view epoch);
 // next.
 std::string position_of(uint64_t number);
 
+// Of pieces that overlap, a row in which each begins where the one before ends, as far as they allow: the
+// longest of those that begin alike. Where the row breaks off it goes on with the next that there is.
+std::vector<PieceName> in_a_row(const std::vector<PieceName>& pieces);
+
 // One source's. Thread-safe.
 class WalArchive {
  public:

@@ -48,19 +48,15 @@ class WalChanges final : public ChangedPages {
 // Pieces, each beginning where the one before ends, from the one that holds `from` until `to` is reached.
 // Empty: there are none such.
 std::vector<PieceName> chain(const std::vector<PieceName>& pieces, uint64_t from, uint64_t to) {
-  std::vector<PieceName> out;
-  uint64_t next = from;
-  while (next < to) {
-    const PieceName* best = nullptr;
-    for (const PieceName& p : pieces) {
-      const bool fits = out.empty() ? p.first <= next && next <= p.last : p.first == next;
-      if (fits && (!best || p.last > best->last)) best = &p;
-    }
-    if (!best) return {};
-    out.push_back(*best);
-    next = best->last + 1;
+  std::vector<PieceName> useful, out;
+  for (const PieceName& p : pieces) {
+    if (p.last >= from && p.first < to) useful.push_back(p);
   }
-  return out;
+  for (const PieceName& p : in_a_row(useful)) {
+    if (out.empty() ? p.first > from : p.first != out.back().last + 1) return {};
+    out.push_back(p);
+  }
+  return !out.empty() && out.back().last + 1 >= to ? out : std::vector<PieceName>{};
 }
 
 // The log that leads to the capture, by its timeline.

@@ -16,4 +16,8 @@ Result<FollowStatus> follow(const repo::RepositoryPtr& repo, const Context& ctx,
 Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                               const RestoreOptions& options, Progress& progress);
 
+Result<> for_each_event(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
+                        const HistoryQuery& query,
+                        const std::function<Result<>(const engine::Event&)>& callback);
+
 }  // namespace varve::backup::postgres

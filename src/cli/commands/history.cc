@@ -16,15 +16,14 @@ struct Options {
 };
 
 // For people: the way back to just before the last loss.
-std::string way_back(const Options& o, const std::string& source, const engine::Event& event,
+std::string way_back(const Options& o, const backup::SourceState& state, const engine::Event& event,
                      const Style& style) {
-  const std::string txn = event.position.substr(4);
-  std::vector<std::string> words = {"varve", "restore", o.source.empty() ? source : o.source, "--to",
-                                    "before:" + txn};
+  std::vector<std::string> words = {"varve", "restore", o.source.empty() ? state.source : o.source, "--to",
+                                    "before:" + event.xid};
   if (event.kind != "drop_table" && !event.table.empty()) {
     words.insert(words.end(), {"--table", event.table});
   }
-  words.insert(words.end(), {"--target", "restored.db"});
+  words.insert(words.end(), {"--target", state.engine == "sqlite" ? "restored.db" : "/srv/restored"});
   return fmt::format("to go back to just before the last {}:\n  {}",
                      event.kind == "drop_table" ? "dropped table" : event.kind,
                      style.bold(shell_words(words)));
@@ -55,7 +54,7 @@ Result<int> run(Session& session, const Options& o) {
           out.line(history_header(out.style()));
         out.line(is_destructive(event) ? out.style().yellow(history_line(event)) : history_line(event));
         ++events;
-        if (is_destructive(event) && event.position.starts_with("txn:")) last_loss = event;
+        if (is_destructive(event) && !event.xid.empty()) last_loss = event;
         return {};
       });
   if (!done) {
@@ -70,7 +69,7 @@ Result<int> run(Session& session, const Options& o) {
     out.line(state.epochs.empty()
                  ? "the log of this source is not followed, so there is no history: varve log follow"
                  : "nothing happened in that time");
-  if (last_loss) out.line("\n" + way_back(o, source, *last_loss, out.style()));
+  if (last_loss) out.line("\n" + way_back(o, state, *last_loss, out.style()));
   return 0;
 }
 
