@@ -3,28 +3,24 @@
 #include <fmt/format.h>
 #include <map>
 #include <set>
-#include <thread>
 
 #include "backup/postgres/follow_place.h"
+#include "backup/postgres/follow_presence.h"
 #include "backup/postgres/followed_wal.h"
 #include "backup/postgres/work.h"
 #include "base/log.h"
 #include "engine/postgres/stream_server.h"
-#include "repo/lease.h"
 
 namespace varve::backup::postgres {
 namespace {
 
-constexpr auto kLease = std::chrono::seconds(60);
-constexpr auto kRenew = std::chrono::seconds(15);
-constexpr auto kMark = std::chrono::seconds(3);
 constexpr auto kPoll = std::chrono::milliseconds(500);
 constexpr auto kPutTime = std::chrono::seconds(60);
-constexpr auto kKeepAlive = std::chrono::seconds(10);
 constexpr auto kDrain = std::chrono::seconds(3);
 constexpr auto kFinish = std::chrono::seconds(30);
 constexpr auto kOnceTries = std::chrono::seconds(60);
 constexpr auto kSlotFree = std::chrono::seconds(75);  // a server sees within 60 s that a follower is gone
+constexpr size_t kMostLeft = 64;  // units that are tidied up at the begin, the newest ones
 constexpr const char* kSlotInUse = "is active for PID";
 constexpr auto kFirstPause = std::chrono::milliseconds(200);
 constexpr auto kLongestPause = std::chrono::milliseconds(5000);
@@ -46,15 +42,13 @@ class FollowRun {
     const std::string slot = options_.slot.empty() ? db::slot_name_for(source_.name) : options_.slot;
     TRY_OK(db::check_slot_name(slot));
     server_.emplace(spec, slot, !options_.once, [this](const std::string& message) { report(message); });
-    TRY_ASSIGN(auto lease, repo::Lease::take(repo_, ctx_, source_.name, "follow", kLease));
-    lease_.emplace(std::move(lease));
+    TRY_ASSIGN(auto presence, FollowPresence::begin(repo_, ctx_, source_.name));
+    presence_.emplace(std::move(presence));
     auto result = follow();
     // The lease goes also when we were stopped.
     const Context last = Context{}.with_deadline(kFinish);
     if (options_.once && result) wal_.folder().finish(last);
-    if (result) (void)mark(last, true);
-    if (auto r = lease_->release(last); !r)
-      log::warn("the lease could not be released: {}", r.error().describe());
+    presence_->end(last, result ? std::optional(reach()) : std::nullopt);
     if (!result) return fail(result.error());
     return status_;
   }
@@ -101,6 +95,12 @@ class FollowRun {
   static bool passes(const Error& e) {
     const auto says = [&](const char* what) { return e.message.find(what) != std::string::npos; };
     return says("the database system is") || says("ahead of the WAL flush position") || says(kSlotInUse);
+  }
+  // Once it was there, also a folder that is not mounted now, not writable, or full.
+  bool repository_may_come_back(const Error& e) const {
+    return e.retry != Retry::kNever ||
+           (followed_ && (e.code == Code::kUnreachable || e.code == Code::kDenied ||
+                          e.code == Code::kNotFound || e.code == Code::kNoSpace || e.code == Code::kIo));
   }
   static bool is_in_use(const Error& e) { return e.message.find(kSlotInUse) != std::string::npos; }
 
@@ -197,8 +197,8 @@ class FollowRun {
     const auto& source = server_->source();
     wal_.begin({system_id_, place.timeline, place.lsn, source.segment_size, source.block_size});
     const std::string epoch = epoch_of(system_id_, place.timeline);
-    if (std::exchange(epoch_, epoch) != epoch) {
-      marked_ = place.timeline == head.timeline ? resume.mark : "";
+    if (presence_->epoch() != epoch) {
+      presence_->enter(epoch, place.timeline == head.timeline ? resume.mark : "");
       const uint64_t unit = std::min<uint64_t>(source.segment_size, kWalPiece);
       fold_what_is_left(unit,
                         place.timeline == head.timeline ? resume.contained : decltype(resume.contained){});
@@ -209,6 +209,7 @@ class FollowRun {
                        db::format_lsn(place.lsn), place.timeline));
   }
   void fold_what_is_left(uint64_t unit, const std::vector<std::pair<PieceName, PieceName>>& contained) {
+    if (repo_->retain()) return;  // they cannot go
     std::map<uint64_t, UnitFolder::Unit> units;
     for (const auto& [small, whole] : contained) {
       UnitFolder::Unit& u = units[whole.first];
@@ -217,7 +218,9 @@ class FollowRun {
       u.from = whole.first + unit;
       u.pieces.push_back(small);
     }
-    for (auto& [start, u] : units) wal_.folder().add(std::move(u));
+    size_t most = kMostLeft;
+    for (auto u = units.rbegin(); u != units.rend() && most-- > 0; ++u)
+      wal_.folder().add(std::move(u->second));
   }
 
   Result<Ended> pump(db::WalStream& stream, db::Timeline current) {
@@ -301,7 +304,7 @@ class FollowRun {
         if (told) report("the repository is back");
         return done;
       }
-      if (done.error().retry == Retry::kNever || SteadyClock::now() > give_up) return done;
+      if (!repository_may_come_back(done.error()) || SteadyClock::now() > give_up) return done;
       if (!std::exchange(told, true)) report("the repository cannot be reached: " + done.error().describe());
       TRY_OK(ctx_.sleep(pause));
       server_->watch_slot(ctx_);
@@ -312,12 +315,7 @@ class FollowRun {
   // the backups.
   Result<> lay_base() {
     report("no backup leads into the log: taking a full one");
-    const std::jthread keeper([this](const std::stop_token& stop) {
-      const Context ctx{.stop = stop};
-      while (ctx.sleep(kRenew)) {
-        if (auto r = lease_->renew(ctx); !r) log::debug("lease: {}", r.error().describe());
-      }
-    });
+    const std::jthread keeper = presence_->keep_lease();
     Progress progress;
     BackupOptions options = options_.backup;
     options.type = Type::kFull;
@@ -337,30 +335,10 @@ class FollowRun {
     return {};
   }
 
+  FollowReach reach() const { return {wal_.stored(), status_.covered_until}; }
   Result<> keep_alive() {
-    const auto at = SteadyClock::now();
-    const Context bounded = ctx_.with_deadline(kKeepAlive);
-    if (at - last_renewal_ > kRenew) {
-      if (auto r = lease_->renew(bounded); !r && r.error().code == Code::kConflict) return r;
-      last_renewal_ = at;
-    }
-    if (at - last_mark_ > kMark) {
-      last_mark_ = at;
-      // The next one says the same and more.
-      if (auto r = mark(bounded, false); !r) log::debug("no mark: {}", r.error().describe());
-    }
-    return {};
-  }
-
-  Result<> mark(const Context& ctx, bool ended) {
-    if (epoch_.empty() || wal_.stored() == 0 || status_.covered_until <= marked_until_) return {};
-    TRY_OK(repo::put_log_mark(*repo_, ctx, source_.name,
-                              {epoch_, wal_.stored() - 1, status_.covered_until, ended}));
-    const auto key = repo::log_mark_key(source_.name, epoch_, status_.covered_until);
-    if (!marked_.empty() && marked_ != key) TRY_OK(store::remove_one(repo_->store(), ctx, marked_));
-    marked_ = key;
-    marked_until_ = status_.covered_until;
-    report("");
+    TRY_ASSIGN(const bool marked, presence_->keep(ctx_, reach()));
+    if (marked) report("");
     return {};
   }
 
@@ -378,7 +356,7 @@ class FollowRun {
   WalArchive archive_;
   FollowedWal wal_;
   std::optional<db::StreamServer> server_;
-  std::optional<repo::Lease> lease_;
+  std::optional<FollowPresence> presence_;
   FollowStatus status_;
   uint64_t system_id_ = 0;
   std::set<db::Timeline> known_histories_;
@@ -388,10 +366,6 @@ class FollowRun {
   SteadyClock::time_point away_since_ = {};
   uint64_t removed_up_to_ = 0;  // a place that the server did not have any more
   std::string gap_told_;
-  std::string epoch_;
-  std::string marked_;  // the newest mark's key: the next one replaces it
-  Timestamp marked_until_ = {};
-  SteadyClock::time_point last_renewal_ = SteadyClock::now(), last_mark_ = SteadyClock::now();
 };
 
 }  // namespace

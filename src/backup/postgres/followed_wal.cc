@@ -53,7 +53,12 @@ void UnitFolder::run(const std::stop_token& stop) {
     remove_due(ctx, false);
     if (!unit) continue;
     const auto done = fold(ctx, *unit);
-    if (stop.stop_requested()) return;
+    if (!done && stop.stop_requested()) {
+      const std::scoped_lock lock(mutex_);
+      unit->bytes = {};
+      waiting_.push_front(std::move(*unit));
+      return;
+    }
     if (done) {
       told = false;
       continue;
@@ -90,7 +95,7 @@ Result<> UnitFolder::fold(const Context& ctx, Unit& unit) {
   std::copy(unit.bytes.begin(), unit.bytes.end(), whole.begin() + static_cast<ptrdiff_t>(before));
   unit.bytes = std::move(whole);
   unit.from = start;
-  TRY_OK(archive_.store(ctx.with_deadline(kPut), unit.identity, unit.bytes));
+  if (unit.ours) TRY_OK(archive_.store(ctx.with_deadline(kPut), unit.identity, unit.bytes));
   if (unit.pieces.empty() || repo_->retain() || !may_remove_) return {};
   // It is seen to be there before anything goes.
   const store::Key key = repo::log_piece_key(source_, epoch_of(unit.identity.system, unit.identity.timeline),
@@ -139,7 +144,10 @@ void UnitFolder::remove_due(const Context& ctx, bool finishing) {
 }
 
 void FollowedWal::begin(const db::PieceIdentity& identity) {
+  db::PieceIdentity same = identity_;
+  same.start = stored_;
   identity_ = identity;
+  if (same == identity) return bytes_.resize(stored_ - from_);
   from_ = stored_ = identity.start;
   bytes_.clear();
   pieces_.clear();

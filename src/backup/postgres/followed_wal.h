@@ -5,8 +5,10 @@
 // it has; the small ones that lie in it go a while later, when no reader can have them in hand any more.
 #pragma once
 
+#include <condition_variable>
 #include <deque>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -66,7 +68,7 @@ class FollowedWal {
   FollowedWal(const repo::RepositoryPtr& repo, const std::string& source)
       : archive_(repo, source), folder_(repo, source) {}
 
-  // What follows begins there. Everything before is dropped unless it was flushed.
+  // What follows begins there. What was not flushed is dropped.
   void begin(const db::PieceIdentity& identity);
   const db::PieceIdentity& identity() const { return identity_; }
   // Up to where it is durable; where the next byte belongs; how many may be added before the next flush.
