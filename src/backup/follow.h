@@ -9,7 +9,8 @@
 namespace varve::backup {
 
 struct FollowStatus {
-  uint64_t txn = 0;  // the last stored
+  uint64_t txn = 0;      // the last stored (SQLite)
+  std::string position;  // the same as text, of any engine: "txn:42", "lsn:0/3000028"
   Timestamp covered_until = {};
   uint64_t commits = 0, pieces = 0, bases = 0, bytes = 0;
   std::string message;  // what just happened, for people; may be empty
@@ -21,6 +22,7 @@ struct FollowOptions {
   // commits meanwhile.
   Seconds patience = std::chrono::hours(24);
   bool once = false;  // capture what there is, then stop
+  std::string slot;   // PostgreSQL's replication slot; empty: named by the source
 };
 // Runs until stopped (then everything captured is stored, and it is a success). kConflict: another follower
 // is at work.

@@ -60,12 +60,14 @@ Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, co
     if (p->last > last) continue;
     auto piece = repo::LogPiece::open(repo, ctx, p->key, p->size);
     // Asked for, a damaged piece is refused by name; it must not hide the moments before it.
-    if (!piece && piece.error().code == Code::kDamaged) continue;
+    // One that is gone was joined with others.
+    if (!piece && (piece.error().code == Code::kDamaged || piece.error().code == Code::kNotFound)) continue;
     if (!piece) return fail(piece.error());
     out = std::max(out, piece->head().last_time);
     if (piece->head().last_time > Timestamp{}) break;  // what no commit is in tells no time
   }
-  if (mark && mark->last == last) out = std::max(out, mark->covered_until);
+  // Another may have shipped more of the log since the mark.
+  if (mark && mark->last <= last) out = std::max(out, mark->covered_until);
   return out;
 }
 

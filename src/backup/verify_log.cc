@@ -218,6 +218,7 @@ Result<> LogChecker::check_coverage(std::vector<CheckedBackup>& backups,
     if (b.source == source_ && b.anchor && !b.vanished) based.push_back(b.epoch);
   }
   for (auto& [name, epoch] : epochs_) {
+    TRY_OK(look_for_joined(name, epoch));
     std::erase_if(epoch.pieces, [](const CheckedPiece& p) { return p.vanished; });
     std::vector<CheckedBackup*> bases;
     for (CheckedBackup& b : backups) {
@@ -232,6 +233,36 @@ Result<> LogChecker::check_coverage(std::vector<CheckedBackup>& backups,
     } else if (epoch.seen_before_manifests && !epoch.pieces.empty()) {
       TRY_OK(tell_baseless(name, epoch, unreadable));
     }
+  }
+  return {};
+}
+
+// A follower joins pieces into one, and then removes them: that one counts, if it came after we listed.
+Result<> LogChecker::look_for_joined(const std::string& name, CheckedEpoch& epoch) {
+  std::vector<PieceName> vanished;
+  std::set<std::string> known;
+  for (const CheckedPiece& p : epoch.pieces) {
+    known.insert(p.name.key);
+    if (p.vanished) vanished.push_back(p.name);
+  }
+  if (vanished.empty()) return {};
+  std::vector<CheckedPiece> joined;
+  TRY_OK(store::for_each(
+      repo_->store(), ctx_, repo::log_prefix(source_, name), [&](const store::ObjectInfo& o) -> Result<> {
+        const auto at = repo::parse_log_name(repo::last_segment(o.key));
+        if (!at || known.contains(o.key)) return {};
+        const bool holds_one = std::any_of(vanished.begin(), vanished.end(), [&](const PieceName& v) {
+          return at->first <= v.first && v.last <= at->last;
+        });
+        if (!holds_one) return {};
+        joined.emplace_back();
+        joined.back().name = {o.key, at->first, at->last, o.size};
+        return {};
+      }));
+  for (CheckedPiece& p : joined) {
+    Progress progress;
+    TRY_OK(check_piece(ctx_, p, true, progress));
+    epoch.pieces.push_back(std::move(p));
   }
   return {};
 }

@@ -58,6 +58,7 @@ class LogChecker {
                        VerifyReport& report);
   Result<> tell_baseless(const std::string& name, const CheckedEpoch& epoch,
                          const std::set<Findings::Id>& unreadable);
+  Result<> look_for_joined(const std::string& name, CheckedEpoch& epoch);
   Result<bool> drop_vanished(std::vector<CheckedBackup*>& bases);
 
   const repo::RepositoryPtr repo_;

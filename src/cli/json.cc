@@ -204,15 +204,20 @@ std::string json_restore(const RestorePlan& p) {
 }
 
 std::string json_follow(const backup::FollowStatus& s, const std::string& source, bool finished) {
-  return document("follow", {{"source", source},
-                             {"txn", s.txn},
-                             {"covered_until", to_rfc3339(s.covered_until)},
-                             {"commits", s.commits},
-                             {"pieces", s.pieces},
-                             {"bases", s.bases},
-                             {"stored", s.bytes},
-                             {"message", text_or_null(s.message)},
-                             {"finished", finished}});
+  Json follow = {{"source", source}};
+  if (const std::string_view position = s.position; position.starts_with("lsn:")) {
+    follow["lsn"] = position.substr(4);
+  } else {
+    follow["txn"] = s.txn;
+  }
+  follow.update(Json{{"covered_until", to_rfc3339(s.covered_until)},
+                     {"commits", s.commits},
+                     {"pieces", s.pieces},
+                     {"bases", s.bases},
+                     {"stored", s.bytes},
+                     {"message", text_or_null(s.message)},
+                     {"finished", finished}});
+  return document("follow", std::move(follow));
 }
 
 std::string json_push(const std::string& file, const std::string& source, const backup::PushReport& r) {

@@ -42,10 +42,10 @@ class PostgresEngine final : public Engine {
     return postgres::backup(repo, ctx, source, options, progress);
   }
 
-  Result<FollowStatus> follow(const repo::RepositoryPtr&, const Context&, const Source&, const FollowOptions&,
-                              const std::function<void(const FollowStatus&)>&) const override {
-    return not_yet("the log of PostgreSQL is not followed by this version",
-                   "ship it by archive_command = 'varve log push SOURCE %p'");
+  Result<FollowStatus> follow(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
+                              const FollowOptions& options,
+                              const std::function<void(const FollowStatus&)>& report) const override {
+    return postgres::follow(repo, ctx, source, options, report);
   }
 
   bool is_epoch(std::string_view name) const override { return parse_epoch(name).has_value(); }

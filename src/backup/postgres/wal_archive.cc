@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kHistory = "history";
 constexpr size_t kSlot = 64 << 10;  // bytes of WAL that are read as one
+constexpr int kListings = 5;
 
 // Pieces begin with a head whose index says what they hold; a history needs none.
 std::vector<Buffer> slots_of(ByteView bytes) {
@@ -83,7 +84,10 @@ Result<WalArchive::Kept> WalArchive::store(const Context& ctx, const db::PieceId
   head.first_time = index.part.first_commit.value_or(Timestamp{});
   head.last_time = index.part.last_commit.value_or(Timestamp{});
   head.engine_data = db::encode(index);
-  return put(ctx, head, bytes);
+  TRY_ASSIGN(Kept kept, put(ctx, head, bytes));
+  kept.commits = index.part.commits.size() + index.part.commits_left_out;
+  kept.last_commit = index.part.last_commit;
+  return kept;
 }
 
 Result<WalArchive::Kept> WalArchive::store_history(const Context& ctx, uint64_t system_id,
@@ -100,13 +104,13 @@ Result<WalArchive::Kept> WalArchive::put(const Context& ctx, const repo::LogPiec
   repo::WriterId writer;
   crypto::random_bytes(writer.bytes);
   const auto written = repo::LogWriter(repo_, writer).write(ctx, head, slots_of(bytes));
-  if (written) return Kept{Stored::kNow, *written};
+  if (written) return Kept{Stored::kNow, *written, 0, {}};
   if (written.error().code != Code::kExists) return fail(written.error());
   // Twice the same is a success: the first answer may have been lost on its way to the server.
   const store::Key key = repo::log_piece_key(source_, head.epoch, head.first, head.last);
   TRY_ASSIGN(const auto there, repo_->store().head(ctx, key));
   TRY_ASSIGN(const bool same, holds(ctx, {key, head.first, head.last, there.size}, head, bytes));
-  if (same) return Kept{Stored::kBefore, 0};
+  if (same) return Kept{Stored::kBefore, 0, 0, {}};
   return fail(Code::kConflict, fmt::format("{} is in the repository with other content", key),
               "two servers with one system identifier ship their WAL under the same source: give one of them "
               "a name of "
@@ -171,13 +175,20 @@ Result<uint64_t> WalArchive::read(const Context& ctx, uint64_t system_id, db::Ti
     if (!there) return fail(there.error());
     TRY_ASSIGN(have, read_piece(ctx, {key, have, last, there->size}, from, have, out));
   }
-  if (have == to) return out.size();
-  TRY_ASSIGN(const auto names, pieces(ctx, system_id, timeline, have, to));
-  for (const PieceName& name : names) {
-    if (name.first > have) break;
-    if (name.last < have) continue;
-    TRY_ASSIGN(have, read_piece(ctx, name, from, have, out));
-    if (have == to) break;
+  for (int tries = 1; have < to; ++tries) {
+    TRY_ASSIGN(const auto names, pieces(ctx, system_id, timeline, have, to));
+    bool vanished = false;
+    for (const PieceName& name : names) {
+      if (name.first > have || vanished) break;
+      if (name.last < have) continue;
+      const auto read = read_piece(ctx, name, from, have, out);
+      // A follower joined it with others meanwhile.
+      vanished = !read && read.error().code == Code::kNotFound && tries < kListings;
+      if (!read && !vanished) return fail(read.error());
+      if (read) have = *read;
+      if (have == to) break;
+    }
+    if (!vanished) break;
   }
   return have - from;
 }

@@ -47,10 +47,14 @@ class WalArchive {
   WalArchive(repo::RepositoryPtr repo, std::string source)
       : repo_(std::move(repo)), source_(std::move(source)) {}
 
+  const std::string& source() const { return source_; }
+
   enum class Stored { kNow, kBefore /* with the same content */ };
   struct Kept {
     Stored stored = Stored::kNow;
-    uint64_t size = 0;  // bytes in the store, when stored now
+    uint64_t size = 0;                     // bytes in the store, when stored now
+    uint64_t commits = 0;                  // in the piece
+    std::optional<Timestamp> last_commit;  // of them
   };
   // Durable when it returns. `bytes` is WAL from `start` on. kConflict: there is other WAL under this name.
   Result<Kept> store(const Context& ctx, const db::PieceIdentity& piece, ByteView bytes);

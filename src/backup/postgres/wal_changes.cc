@@ -130,7 +130,9 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
     TRY_OK(ctx.check());
     if (const auto name = repo::parse_log_name(repo::last_segment(p.key))) p.last = name->last;
     auto index = read_index(repo, ctx, p);
-    if (!index && index.error().code != Code::kDamaged) return fail(index.error());
+    // One that is gone was joined with others meanwhile.
+    if (!index && index.error().code != Code::kDamaged && index.error().code != Code::kNotFound)
+      return fail(index.error());
     const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
     if (!added) return unknown(added.error().describe());
   }

@@ -10,6 +10,9 @@ Result<engine::postgres::ClusterSpec> spec_of(const Source& source);
 
 Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
                               const BackupOptions& options, Progress& progress);
+Result<FollowStatus> follow(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
+                            const FollowOptions& options,
+                            const std::function<void(const FollowStatus&)>& report);
 Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                               const RestoreOptions& options, Progress& progress);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@ namespace varve::cli {
 namespace {
 
 struct Options {
-  std::string source, patience;
+  std::string source, patience, slot;
   std::optional<uint32_t> batch, workers;
   bool once = false;
 };
@@ -45,8 +46,17 @@ class FollowDisplay {
     shown_ = true;
   }
   static std::string covered(const backup::FollowStatus& status) {
-    return fmt::format("recoverable to {} (txn {}), {} stored", when(status.covered_until, now()), status.txn,
+    return fmt::format("recoverable to {} ({}), {} stored", when(status.covered_until, now()), place(status),
                        human_size(status.bytes));
+  }
+  // "txn 731", "lsn 0/3000028"
+  static std::string place(const backup::FollowStatus& status) {
+    std::string out = position(status);
+    std::replace(out.begin(), out.end(), ':', ' ');
+    return out;
+  }
+  static std::string position(const backup::FollowStatus& status) {
+    return status.position.empty() ? fmt::format("txn:{}", status.txn) : status.position;
   }
 
  private:
@@ -59,6 +69,7 @@ class FollowDisplay {
 Result<int> run_follow(Session& session, const Options& o) {
   backup::FollowOptions options;
   options.once = o.once;
+  options.slot = o.slot;
   if (!o.patience.empty()) {
     TRY_ASSIGN(options.patience, duration_value("--patience", o.patience));
   }
@@ -68,6 +79,8 @@ Result<int> run_follow(Session& session, const Options& o) {
 
   TRY_ASSIGN(repo::RepositoryPtr repo, session.open(o.source, Session::Access::kWrite));
   TRY_ASSIGN(const backup::Source source, session.live_source(repo.get(), o.source));
+  if (!o.slot.empty() && source.engine != "postgres")
+    return fail(Code::kUsage, "--slot is for PostgreSQL: " + source.engine + " has no replication slots");
   session.record(*repo, "follow", source.name, "", "begun", "");
   auto status = [&] {
     FollowDisplay display(session, source);
@@ -78,7 +91,7 @@ Result<int> run_follow(Session& session, const Options& o) {
     session.record(*repo, "follow", source.name, "", "failed", status.error().describe());
     return fail(std::move(status).error());
   }
-  session.record(*repo, "follow", source.name, "", "done", fmt::format("txn:{}", status->txn));
+  session.record(*repo, "follow", source.name, "", "done", FollowDisplay::position(*status));
   session.out().object(json_follow(*status, source.name, true));
   session.out().line(fmt::format("followed {}: {}, {}", source_title(source.name, source.address),
                                  counted(status->commits, "commit", "commits"),
@@ -137,6 +150,7 @@ void declare_log(Command root) {
       .flag("--once", o->once, "Store what there is, then end")
       .option("--batch", o->batch, "MILLISECONDS", "Gather commits for so long before they are stored (400)")
       .option("--patience", o->patience, "DURATION", "Give up when the store is away for so long (24h)")
+      .option("--slot", o->slot, "NAME", "PostgreSQL: the replication slot (varve_ and the source's name)")
       .option("--workers", o->workers, "N",
               "Threads that compress and send a backup (as many as cores, at most 8)")
       .example("varve log follow app.db", "every commit within a second, until it is stopped")

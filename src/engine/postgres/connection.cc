@@ -89,6 +89,13 @@ std::string hint_for_state(std::string_view state) {
 
 std::string hint_for_login(std::string_view message) {
   const auto says = [&](std::string_view what) { return message.find(what) != message.npos; };
+  if (says("for replication connection") || says("for replication host"))
+    return "a line of pg_hba.conf must let the role in for replication, for example: host replication ROLE "
+           "ADDRESS/32 scram-sha-256";
+  if (says("replication role to start walsender") || says("permission denied to start WAL sender"))
+    return "ALTER ROLE name REPLICATION, for the role of the connection";
+  if (says("max_wal_senders"))
+    return "raise max_wal_senders and restart the server, or end another reader of its WAL";
   if (says("authentication failed") || says("no password supplied") || says("no pg_hba.conf entry"))
     return hint_for_state("28000");
   if (says("does not exist")) return "check user= and dbname= of the connection";
@@ -151,17 +158,19 @@ Result<std::unique_ptr<Connection>> Connection::open(const Context& ctx, const C
   if (database.empty()) database = kDatabaseByDefault;
   // With expand_dbname the first dbname may be a whole connection string; the later ones are taken as they
   // are.
-  const std::array<const char*, 6> keys = {"dbname",           "dbname",           "client_encoding",
-                                           "application_name", "tcp_user_timeout", nullptr};
-  const std::array<const char*, 6> values = {
+  const std::array<const char*, 7> keys = {
+      "dbname", "dbname", "client_encoding", "application_name", "tcp_user_timeout", "replication", nullptr};
+  const std::array<const char*, 7> values = {
       spec.connection.empty() ? "application_name=varve" : spec.connection.c_str(),
       database.c_str(),
       options.encoding.c_str(),
       "varve",
       "60000",
+      options.replication ? "true" : "",
       nullptr};
   std::unique_ptr<Connection> out(new Connection(PQconnectStartParams(keys.data(), values.data(), 1)));
   if (!out->conn_) return fail(Code::kIo, "libpq has no memory for a connection");
+  out->replication_ = options.replication;
   const Context login = ctx.with_deadline(options.connect_timeout);
   if (auto done = out->log_in(login, options); !done) {
     TRY_OK(ctx.check());
@@ -213,7 +222,7 @@ Result<> Connection::log_in(const Context& ctx, const SessionOptions& options) {
   if (version_ < kOldestVersion)
     return fail(Code::kUnsupported, fmt::format("PostgreSQL {} is not supported", version_text()),
                 "version 13 or later");
-  return settle(ctx, options);
+  return replication_ ? Result<>{} : settle(ctx, options);
 }
 
 // What an administrator or the role has set must not end a backup that takes hours, nor change what names
@@ -269,9 +278,10 @@ Result<> Connection::send(const Context& ctx, const std::string& sql, const Para
   if (!is_open()) return lost();
   std::vector<const char*> values;
   for (const std::string& p : parameters) values.push_back(p.c_str());
-  if (!PQsendQueryParams(conn_, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr,
-                         nullptr, 0))
-    return lost();
+  const int sent = replication_ ? PQsendQuery(conn_, sql.c_str())
+                                : PQsendQueryParams(conn_, sql.c_str(), static_cast<int>(values.size()),
+                                                    nullptr, values.data(), nullptr, nullptr, 0);
+  if (!sent) return lost();
   if (row_by_row && !PQsetSingleRowMode(conn_)) return lost();
   for (;;) {
     const int rest = PQflush(conn_);
@@ -299,6 +309,14 @@ Result<> Connection::wait(const Context& ctx, bool for_write) {
   auto ready = wait_for(ctx, PQsocket(conn_), events);
   if (!ready) abandon();
   return ready;
+}
+
+Result<bool> Connection::ready(const Context& ctx, bool for_write) {
+  const short events = static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN);
+  const auto ready = wait_for(ctx, PQsocket(conn_), events);
+  if (ready) return true;
+  if (ready.error().code == Code::kUnreachable) return false;
+  return fail(ready.error());
 }
 
 // Takes the result over, and reads the rest of the answer, so that the session is of use again.

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/context.h"
 #include "engine/postgres/source.h"
 
@@ -45,6 +46,8 @@ struct SessionOptions {
   std::chrono::seconds connect_timeout{10};        // all of logging in
   std::chrono::milliseconds lock_timeout{0};       // 0: none
   std::chrono::milliseconds statement_timeout{0};  // 0: none
+  // Commands of the replication protocol instead of SQL; they take no parameters.
+  bool replication = false;
 };
 
 // Not thread-safe. The destructor closes: the server then ends what the session held (a backup, temporary
@@ -64,6 +67,17 @@ class Connection {
   // One statement; $1… are text. kDatabase with the server's words and SQLSTATE. When the context ends first,
   // the statement is cancelled and the session is closed.
   Result<Rows> query(const Context& ctx, const std::string& sql, const Parameters& parameters = {});
+  // A stream of messages in both directions, begun by a command of the replication protocol. False: the
+  // server had nothing to stream, and ended it with an answer: stream_answer().
+  Result<bool> begin_stream(const Context& ctx, const std::string& command);
+  enum class Received { kMessage, kNothing /* by the deadline */, kEnd };
+  // The stream's next message. The session stays when the context ends.
+  Result<Received> receive(const Context& ctx, Buffer& message);
+  // Taken at once; receive() sends what the socket does not take now.
+  Result<> send_message(ByteView message);
+  // After kEnd: what the server says of it; no rows when it says nothing.
+  Result<std::optional<Rows>> stream_answer(const Context& ctx);
+
   // The same for answers too large to hold: each call has Rows of one row.
   Result<> for_each(const Context& ctx, const std::string& sql,
                     const std::function<Result<>(const Rows& row)>& callback);
@@ -84,12 +98,14 @@ class Connection {
   Result<> send(const Context& ctx, const std::string& sql, const Parameters& parameters, bool row_by_row);
   Result<pg_result*> next_result(const Context& ctx);  // null at the end of the answer
   Result<> wait(const Context& ctx, bool for_write);
+  Result<bool> ready(const Context& ctx, bool for_write);  // false: not by the deadline
   tl::unexpected<Error> refused(const Context& ctx, pg_result* result);
   tl::unexpected<Error> lost();
   void abandon();
 
   pg_conn* conn_;
   int version_ = 0;
+  bool replication_ = false;
   std::string sqlstate_;
 };
 
