@@ -12,6 +12,10 @@ Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ct
                               const BackupOptions& options, Progress& progress);
 Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                               const RestoreOptions& options, Progress& progress);
+Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                    const SourceState& state, const TableOptions& options);
+Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                   const SourceState& state, const TableOptions& options, Progress& progress);
 
 Result<> for_each_event(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                         const HistoryQuery& query,
