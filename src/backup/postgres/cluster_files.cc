@@ -244,9 +244,7 @@ class FilesRestore {
       note_owner();
   }
   using Owner = FilesOptions::Owner;
-  Owner owner_of(const repo::FileAttributes& a) const {
-    return options_.owner.value_or(Owner{a.uid, a.gid});
-  }
+  Owner owner_of(const repo::FileAttributes& a) const { return options_.owner.value_or(Owner{a.uid, a.gid}); }
   Owner top_owner() const { return options_.owner.value_or(Owner{data_.uid, data_.gid}); }
   void note_owner() {
     if (!std::exchange(owner_noted_, true))

@@ -107,7 +107,8 @@ Result<> ensure_reachable(const os::Path& folder, const ScratchOwner& owner) {
   for (os::Path at = folder; at.has_relative_path(); at = at.parent_path()) {
     TRY_ASSIGN(const auto status, os::status(at));
     if (!status) return fail(os::errno_error(ENOENT, "open", at));
-    const bool passes = (status->mode & 0001) != 0 || (status->uid == owner.uid && (status->mode & 0100) != 0) ||
+    const bool passes = (status->mode & 0001) != 0 ||
+                        (status->uid == owner.uid && (status->mode & 0100) != 0) ||
                         (status->gid == owner.gid && (status->mode & 0010) != 0);
     if (!passes)
       return fail(Code::kDenied,

@@ -32,7 +32,7 @@ class Scratch {
   os::Path sockets() const { return path_ / "s"; }
   os::Path tablespaces() const { return path_ / "tblspc"; }
   const std::optional<ScratchOwner>& owner() const { return owner_; }  // nullopt: our own
-  Result<> give(const os::Path& path) const;                          // to the owner
+  Result<> give(const os::Path& path) const;                           // to the owner
 
   // Empties it, so that another data directory can be made.
   Result<> clear(const Context& ctx);

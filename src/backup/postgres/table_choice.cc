@@ -155,8 +155,7 @@ Result<TableChoice> choose_tables(const db::CaptureData& data, const std::vector
   return Chooser(data).choose(asked);
 }
 
-WantedFiles::WantedFiles(const db::CaptureData&, const TableChoice& choice)
-    : everything_(choice.listed == nullptr) {
+WantedFiles::WantedFiles(const TableChoice& choice) : everything_(choice.listed == nullptr) {
   if (everything_) return;
   for (const db::Relation& r : choice.listed->relations) {
     // Sequences are a page each; which of them belong to a table the backup does not say.

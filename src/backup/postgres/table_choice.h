@@ -30,7 +30,7 @@ Result<TableChoice> choose_tables(const db::CaptureData& data, const std::vector
 class WantedFiles {
  public:
   // Everything, when the database is not known to the backup.
-  WantedFiles(const db::CaptureData& data, const TableChoice& choice);
+  explicit WantedFiles(const TableChoice& choice);
   // Also this relation's, whose name the backup did not tell.
   void add(const db::RelFile& file) { files_.insert(file); }
   void take_everything() { everything_ = true; }

@@ -24,6 +24,7 @@
 #include "engine/postgres/control_file.h"
 #include "engine/postgres/server.h"
 #include "engine/postgres/table_dump.h"
+#include "engine/postgres/table_load.h"
 
 namespace varve::backup::postgres {
 namespace {
@@ -86,8 +87,8 @@ Files named_in_warnings(const os::Path& log) {
   return out;
 }
 
-// Of disk: the files, the log, and as much again for the pages that the log brings to other relations; the dump
-// on its way into a database.
+// Of disk: the files, the log, and as much again for the pages that the log brings to other relations; the
+// dump on its way into a database.
 uint64_t scratch_bytes(const Target& target, const TableChoice& choice) {
   uint64_t tables = 0;
   for (const auto& t : estimate(target.data, choice).tables) tables += t.bytes;
@@ -109,7 +110,8 @@ class TableRestore {
     TRY_ASSIGN(choice_, choose_tables(target_.data, options_.tables));
     TRY_ASSIGN(binaries_, db::find_binaries(ctx_, target_.data.major()));
     TRY_OK(look_at_destination());
-    TRY_ASSIGN(Scratch scratch, Scratch::create(ctx_, options_.scratch, {target_.data.uid, target_.data.gid}));
+    TRY_ASSIGN(Scratch scratch,
+               Scratch::create(ctx_, options_.scratch, {target_.data.uid, target_.data.gid}));
     TRY_OK(ensure_space(scratch));
     TRY_OK(recover(scratch));
     TRY_OK(deliver(scratch));
@@ -165,15 +167,15 @@ class TableRestore {
     TRY_ASSIGN(const uint64_t free, os::free_space(scratch.path()));
     const uint64_t needed = scratch_bytes(target_, choice_);
     if (free >= needed) return {};
-    return fail(Code::kNoSpace,
-                fmt::format("{} has {} free, and some {} are needed meanwhile",
-                            printable(scratch.path().parent_path().native()), human_size(free),
-                            human_size(needed)),
-                "name another folder: --scratch DIR; a newer backup leaves less of the log to replay");
+    return fail(
+        Code::kNoSpace,
+        fmt::format("{} has {} free, and some {} are needed meanwhile",
+                    printable(scratch.path().parent_path().native()), human_size(free), human_size(needed)),
+        "name another folder: --scratch DIR; a newer backup leaves less of the log to replay");
   }
 
   Result<> recover(Scratch& scratch) {
-    WantedFiles wanted(target_.data, choice_);
+    WantedFiles wanted(choice_);
     for (int i = 0; i < kMostRecoveries; ++i) {
       if (i > 0) {
         database_.reset();
@@ -213,8 +215,8 @@ class TableRestore {
     }
     how.wanted = [&](const std::string& path) { return wanted(path); };
     if (scratch.owner()) how.owner = FilesOptions::Owner{scratch.owner()->uid, scratch.owner()->gid};
-    TRY_ASSIGN(const FilesRestored done, restore_files(*repo_, ctx_, directory, slots, *target_.base,
-                                                       target_.data, how, progress_));
+    TRY_ASSIGN(const FilesRestored done,
+               restore_files(*repo_, ctx_, directory, slots, *target_.base, target_.data, how, progress_));
     TRY_OK(spool_wal(repo_, ctx_, state_, target_, scratch, progress_));
     return configure(scratch, done);
   }
@@ -244,9 +246,11 @@ class TableRestore {
 
   Result<> open(const Scratch&) {
     std::vector<std::string> users = {"postgres"};
-    // The role that initdb made may be called otherwise: then the one who makes the backups is the best guess.
+    // The role that initdb made may be called otherwise: then the one who makes the backups is the best
+    // guess.
     if (const auto spec = db::parse_source(target_.base->address); spec) {
-      if (const std::string user = db::user_of(*spec); !user.empty() && user != "postgres") users.push_back(user);
+      if (const std::string user = db::user_of(*spec); !user.empty() && user != "postgres")
+        users.push_back(user);
     }
     TRY_ASSIGN(database_, db::RecoveredDatabase::open(ctx_, *server_, choice_.database, users));
     return {};
@@ -265,6 +269,8 @@ class TableRestore {
     }
     for (const db::RelFile& file : named_in_warnings(server_->log)) {
       if (wanted.left_out(file)) continue;
+      // A database copied from a sparse one is nobody's concern.
+      if (!wanted.everything() && file.database != 0 && file.database != database_->oid()) continue;
       return fail(Code::kDamaged,
                   fmt::format("the log refers to pages of the relation file {}/{}/{} that the backup lacks",
                               file.tablespace, file.database, file.relation),

@@ -7,6 +7,7 @@
 #include "backup/postgres/timelines.h"
 #include "base/task_group.h"
 #include "base/text.h"
+#include "codec/crc32c.h"
 #include "engine/postgres/wal_reader.h"
 
 namespace varve::backup::postgres {
@@ -14,6 +15,8 @@ namespace {
 
 // XLOG_TBLSPC_CREATE of src/include/commands/tablespace.h; its record is the oid, then the path with a NUL.
 constexpr uint8_t kTablespaceCreate = 0x00;
+constexpr size_t kPathAt = sizeof(uint32_t), kChecksumAt = 20;
+constexpr size_t kLongestPlain = 64 << 10;  // a path is much shorter
 constexpr unsigned kMostWorkers = 4;
 
 struct Segment {
@@ -21,6 +24,13 @@ struct Segment {
   uint64_t start = 0;
   Buffer bytes;
   uint64_t have = 0;
+};
+
+// A record that makes a tablespace.
+struct Made {
+  db::Timeline timeline = 0;
+  uint64_t lsn = 0;
+  size_t length = 0, main = 0;  // bytes: of all, of the main data at its end
 };
 
 class Spool {
@@ -45,6 +55,7 @@ class Spool {
     }
     TRY_ASSIGN(const auto way, way_to_target());
     for (const Timelines::Stretch& s : way) TRY_OK(stretch(s));
+    for (const Made& m : made_) TRY_OK(keep_inside(m));
     return {};
   }
 
@@ -87,7 +98,7 @@ class Spool {
         if (segment.have == 0) return {};
         // What follows on another timeline is looked at as that one's.
         const uint64_t end = std::min(segment.start + segment.bytes.size(), s.to);
-        TRY_OK(look(reader, ByteView(segment.bytes).first(end - segment.start)));
+        TRY_OK(look(reader, s.timeline, ByteView(segment.bytes).first(end - segment.start)));
         TRY_OK(write(db::segment_name(segment.timeline, segment.start, size_), segment.bytes));
         progress_.done_bytes += segment.bytes.size();
       }
@@ -111,26 +122,48 @@ class Spool {
     return group.wait();
   }
 
-  Result<> look(db::WalReader& reader, ByteView bytes) {
-    TRY_OK(reader.feed(bytes, [&](const db::WalRecord& r) { return check(r); }));
+  Result<> look(db::WalReader& reader, db::Timeline timeline, ByteView bytes) {
+    TRY_OK(reader.feed(bytes, [&](const db::WalRecord& r) -> Result<> {
+      if (r.rmid == db::rmgr::kTablespace && r.operation() == kTablespaceCreate)
+        made_.push_back({timeline, r.lsn, r.length, r.main_data.size()});
+      return {};
+    }));
     if (reader.stop() && reader.stop()->kind == db::WalStop::Kind::kUnsupported)
       return fail(Code::kUnsupported, fmt::format("the log cannot be read from {} on: {}",
                                                   db::format_lsn(reader.stop()->lsn), reader.stop()->reason));
     return {};
   }
 
-  Result<> check(const db::WalRecord& r) {
-    if (r.rmid != db::rmgr::kTablespace || r.operation() != kTablespaceCreate || r.lsn >= target_.until)
-      return {};
-    std::string_view path = as_text(r.main_data);
-    path.remove_prefix(std::min(path.size(), sizeof(uint32_t)));
-    path = path.substr(0, path.find('\0'));
-    if (path.empty()) return {};  // in the data directory
-    return fail(Code::kUnsupported,
-                fmt::format("between the backup and that moment a tablespace was made ({}); replaying that would "
-                            "lead the scratch server into that folder",
-                            printable(path)),
-                "use a backup made after it, or restore the cluster on another machine and dump the table there");
+  // Without a path the server makes the tablespace as a folder of its data directory (from the releases of
+  // August 2022 on; an older one stops at that record).
+  Result<> keep_inside(const Made& m) {
+    if (m.length > kLongestPlain || m.main <= kPathAt || m.main > m.length - db::kRecordHeader)
+      return fail(Code::kDamaged,
+                  fmt::format("the record at {} makes no tablespace that can be", db::format_lsn(m.lsn)));
+    std::vector<uint64_t> places;  // where each of its bytes stands
+    for (uint64_t at = m.lsn; places.size() < m.length; ++at) {
+      at = db::after_header(at, size_);
+      places.push_back(at);
+    }
+    Buffer record(m.length);
+    for (size_t i = 0; i < record.size(); ++i)
+      TRY_OK(at(m.timeline, places[i], MutableBytes(record).subspan(i, 1), false));
+    const size_t path = m.length - m.main + kPathAt;
+    record[path] = std::byte{0};
+    const ByteView bytes = record;
+    const uint32_t checksum =
+        db::record_checksum(bytes.first(db::kRecordHeader), codec::crc32c(bytes.subspan(db::kRecordHeader)));
+    store_le<uint32_t>(record.data() + kChecksumAt, checksum);
+    TRY_OK(at(m.timeline, places[path], MutableBytes(record).subspan(path, 1), true));
+    for (size_t i = kChecksumAt; i < kChecksumAt + sizeof checksum; ++i)
+      TRY_OK(at(m.timeline, places[i], MutableBytes(record).subspan(i, 1), true));
+    return {};
+  }
+  // Within one page.
+  Result<> at(db::Timeline timeline, uint64_t lsn, MutableBytes bytes, bool write) {
+    const os::Path path = scratch_.data() / "pg_wal" / db::segment_name(timeline, lsn, size_);
+    TRY_ASSIGN(os::File file, os::File::open(path, os::File::Mode::kReadWrite));
+    return write ? file.write_at(lsn % size_, bytes) : file.read_exact_at(lsn % size_, bytes);
   }
 
   Result<> write(const std::string& name, ByteView bytes) {
@@ -150,6 +183,7 @@ class Spool {
   WalArchive archive_;
   const uint64_t size_;
   const db::Timeline timeline_;
+  std::vector<Made> made_;
 };
 
 }  // namespace

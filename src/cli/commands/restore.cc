@@ -96,7 +96,8 @@ Result<backup::TablePreview> preview(Session& session, const Options& o, const C
 
 std::string table_line(const backup::TablePreview::Table& t) {
   std::string out = fmt::format("  only the table {}", printable(t.name));
-  if (t.rows) out += fmt::format(", some {} rows in {} at the backup", human_count(*t.rows), human_size(t.bytes));
+  if (t.rows)
+    out += fmt::format(", some {} rows in {} at the backup", human_count(*t.rows), human_size(t.bytes));
   return out;
 }
 
@@ -128,9 +129,10 @@ Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) 
                                    human_size(plan.log_bytes)));
   for (const auto& t : plan.estimates) session.out().line(table_line(t));
   if (plan.scratch_bytes > 0)
-    session.out().line(fmt::format("  a scratch server replays {} of the log; with it some {} of disk are needed "
-                                   "meanwhile",
-                                   human_size(plan.replay_bytes), human_size(plan.scratch_bytes)));
+    session.out().line(
+        fmt::format("  a scratch server replays {} of the log; with it some {} of disk are needed "
+                    "meanwhile",
+                    human_size(plan.replay_bytes), human_size(plan.scratch_bytes)));
   return 0;
 }
 
@@ -246,9 +248,10 @@ void declare_restore(Command root) {
                "over the damaged file, which is kept beside")
       .example("varve restore app.db --table orders --into app.db --as orders_before",
                "one table, beside the live one under a new name")
-      .example("varve restore app --table public.orders --to before:731402 --into-connection "
-               "host=/run/postgresql --as orders_before",
-               "PostgreSQL: the same, just before that transaction")
+      .example(
+          "varve restore app --table public.orders --to before:731402 --into-connection "
+          "host=/run/postgresql --as orders_before",
+          "PostgreSQL: the same, just before that transaction")
       .example("varve restore app.db --dry-run", "what a restore would use, without doing it")
       .action([o](Session& s) { return run(s, *o); });
 }

@@ -12,24 +12,15 @@ namespace {
 constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr std::chrono::seconds kQuestion{10};
 
-// conninfo's own quoting.
-std::string value(std::string_view text) {
-  std::string out = "'";
-  for (char c : text) {
-    if (c == '\'' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "'";
-}
-
 bool says(const Error& error, std::string_view text) {
   return error.message.find(text) != std::string::npos;
 }
 
 // What a server says, or libpq of it, while it has not come to serve yet.
 bool is_not_ready(const Error& error) {
-  for (const char* text : {"starting up", "not accepting connections", "not yet accepting", "in recovery mode",
-                           "No such file", "refused", "did not answer", "closed the connection"})
+  for (const char* text :
+       {"starting up", "not accepting connections", "not yet accepting", "in recovery mode", "No such file",
+        "refused", "did not answer", "closed the connection"})
     if (says(error, text)) return true;
   return false;
 }
@@ -65,10 +56,11 @@ Result<std::unique_ptr<RecoveredDatabase>> RecoveredDatabase::open(const Context
       return fail(Code::kDatabase, fmt::format("the scratch server ended: {}", last_words(server)),
                   "the point may lie beyond the log that is there");
     // options='' keeps $PGOPTIONS out, which is for other servers.
-    TRY_ASSIGN(out->spec_, make_source(fmt::format("host={} port={} user={} dbname={} options=''",
-                                                   value(server.socket_folder.native()), server.port,
-                                                   value(users[user]), value(database)),
-                                       {}));
+    TRY_ASSIGN(out->spec_,
+               make_source(fmt::format("host={} port={} user={} dbname={} options=''",
+                                       connection_value(server.socket_folder.native()), server.port,
+                                       connection_value(users[user]), connection_value(database)),
+                           {}));
     SessionOptions options;
     options.database = database;
     options.connect_timeout = kQuestion;
@@ -86,15 +78,25 @@ Result<std::unique_ptr<RecoveredDatabase>> RecoveredDatabase::open(const Context
     if (says(error, "database \"") && says(error, "does not exist"))
       return fail(Code::kNotFound,
                   fmt::format("at that moment there was no database {}", printable(database)));
+    if (says(error, "role \"") && says(error, "does not exist"))
+      return fail(Code::kDatabase,
+                  fmt::format("the cluster has no role {}, as which the scratch server could be entered",
+                              printable(users[user])),
+                  "the connection of the source must name a superuser: user=…");
     if (!is_not_ready(error)) return fail(opened.error());
     TRY_OK(ctx.sleep(kPoll));
   }
   // What the database or the role has set for its sessions is meant for others.
   TRY_OK(out->session_->query(ctx, "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"));
   // A planner that trusts no index: they are as the log left them, and nobody needs them here.
-  TRY_OK(out->session_->query(ctx,
-                              "SELECT pg_catalog.set_config(s, 'off', false) FROM (VALUES ('enable_indexscan'),"
-                              " ('enable_indexonlyscan'), ('enable_bitmapscan'), ('row_security')) AS v(s)"));
+  TRY_OK(
+      out->session_->query(ctx,
+                           "SELECT pg_catalog.set_config(s, 'off', false) FROM (VALUES ('enable_indexscan'),"
+                           " ('enable_indexonlyscan'), ('enable_bitmapscan'), ('row_security')) AS v(s)"));
+  TRY_ASSIGN(const Rows oid, out->session_->query(ctx,
+                                                  "SELECT oid FROM pg_catalog.pg_database"
+                                                  " WHERE datname = pg_catalog.current_database()"));
+  TRY_ASSIGN(out->oid_, oid_at(oid, 0, 0));
   return out;
 }
 
@@ -108,10 +110,11 @@ Result<> RecoveredDatabase::find(const Context& ctx, const std::vector<TableName
                                " WHERE n.nspname = $1 AND c.relname = $2",
                                {t.schema, t.name}));
     if (rows.size() == 0) {
-      TRY_ASSIGN(const Rows all, session_->query(ctx,
-                                                 "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c JOIN"
-                                                 " pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-                                                 " WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 LIMIT 100000"));
+      TRY_ASSIGN(const Rows all,
+                 session_->query(ctx,
+                                 "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c JOIN"
+                                 " pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                                 " WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 LIMIT 100000"));
       std::vector<std::string> names;
       for (size_t i = 0; i < all.size(); ++i) names.emplace_back(all.text(i, 0));
       const auto near = nearest(t.schema + "." + t.name, names);
@@ -123,9 +126,10 @@ Result<> RecoveredDatabase::find(const Context& ctx, const std::vector<TableName
     TRY_ASSIGN(table.oid, oid_at(rows, 0, 0));
     table.persistence = letter(rows, 0, 2);
     if (table.kind == 'm')
-      return fail(Code::kUnsupported,
-                  fmt::format("{} is a materialized view, which can only be computed anew", printable(t.text())),
-                  "restore the tables it reads, and refresh it");
+      return fail(
+          Code::kUnsupported,
+          fmt::format("{} is a materialized view, which can only be computed anew", printable(t.text())),
+          "restore the tables it reads, and refresh it");
     if (table.kind != 'r' && table.kind != 'p')
       return fail(Code::kUsage, fmt::format("{} is no table", printable(t.text())));
     tables_.push_back(std::move(table));
@@ -210,9 +214,9 @@ Result<> RecoveredDatabase::rename(const Context& ctx,
                                " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
                                {m->schema, name}));
     if (other.size() > 0)
-      TRY_OK(session_->query(
-          ctx, fmt::format("ALTER TABLE {} RENAME TO {}", quote_table(m->schema, name),
-                           quote_identifier(fmt::format("varve_aside_{}", other.text(0, 0))))));
+      TRY_OK(session_->query(ctx,
+                             fmt::format("ALTER TABLE {} RENAME TO {}", quote_table(m->schema, name),
+                                         quote_identifier(fmt::format("varve_aside_{}", other.text(0, 0))))));
     const char* what = m->kind == 'S' ? "SEQUENCE" : m->kind == 'i' || m->kind == 'I' ? "INDEX" : "TABLE";
     TRY_OK(session_->query(ctx, fmt::format("ALTER {} {} RENAME TO {}", what, quote_table(m->schema, m->name),
                                             quote_identifier(name))));
@@ -249,8 +253,8 @@ Result<std::vector<ForeignKey>> RecoveredDatabase::take_foreign_keys(const Conte
     out.push_back({text(0), text(1), text(2), text(3), text(4)});
   }
   for (const ForeignKey& k : out)
-    TRY_OK(session_->query(ctx, fmt::format("ALTER TABLE {} DROP CONSTRAINT {}", quote_table(k.schema, k.table),
-                                            quote_identifier(k.name))));
+    TRY_OK(session_->query(ctx, fmt::format("ALTER TABLE {} DROP CONSTRAINT {}",
+                                            quote_table(k.schema, k.table), quote_identifier(k.name))));
   return out;
 }
 

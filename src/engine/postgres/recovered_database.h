@@ -60,6 +60,7 @@ class RecoveredDatabase {
   Connection& session() { return *session_; }
   const ClusterSpec& spec() const { return spec_; }  // with user and database
   const std::string& database() const { return database_; }
+  uint32_t oid() const { return oid_; }  // of the database
 
   // Gives members other names. `to`: by oid.
   Result<> rename(const Context& ctx, const std::vector<std::pair<uint32_t, std::string>>& to);
@@ -77,6 +78,7 @@ class RecoveredDatabase {
   std::unique_ptr<Connection> session_;
   ClusterSpec spec_;
   std::string database_;
+  uint32_t oid_ = 0;
   std::vector<TakenTable> tables_;
   std::vector<Member> members_;
 };

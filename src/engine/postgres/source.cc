@@ -20,17 +20,6 @@ bool is_secret(std::string_view key) {
   return key == "password" || key == "sslpassword";
 }
 
-// libpq's rule: single quotes around, backslash before a quote or a backslash.
-std::string quoted(std::string_view value) {
-  if (!value.empty() && value.find_first_of(" '\\\t\n\r") == value.npos) return std::string(value);
-  std::string out = "'";
-  for (char c : value) {
-    if (c == '\'' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "'";
-}
-
 Result<Options> parse_conninfo(const std::string& text) {
   char* message = nullptr;
   Options options(PQconninfoParse(text.c_str(), &message));
@@ -63,6 +52,17 @@ std::string effective(const ClusterSpec& spec, std::string_view key) {
 
 }  // namespace
 
+// libpq's rule: single quotes around, backslash before a quote or a backslash.
+std::string connection_value(std::string_view value) {
+  if (!value.empty() && value.find_first_of(" '\\\t\n\r") == value.npos) return std::string(value);
+  std::string out = "'";
+  for (char c : value) {
+    if (c == '\'' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "'";
+}
+
 bool is_address(std::string_view text) {
   return text.starts_with(kShort) || text.starts_with(kLong);
 }
@@ -82,7 +82,7 @@ Result<ClusterSpec> make_source(std::string_view connection, const os::Path& dat
       return fail(Code::kUsage, "\"replication\" is not for the connection of a source",
                   "leave it out: backups use an ordinary session");
     if (!spec.connection.empty()) spec.connection += ' ';
-    spec.connection += fmt::format("{}={}", key, quoted(o->val));
+    spec.connection += fmt::format("{}={}", key, connection_value(o->val));
   }
   if (!data_directory.empty() && !data_directory.is_absolute())
     return fail(Code::kUsage,

@@ -32,6 +32,9 @@ std::string address_of(const ClusterSpec& spec);
 // "db1.example.com-5433", or the name of the service.
 std::string suggested_name(const ClusterSpec& spec);
 
+// A value as it stands in libpq's key=value form.
+std::string connection_value(std::string_view value);
+
 // The database that the connection names, or libpq's default; may be empty (then it is the user's name).
 std::string database_of(const ClusterSpec& spec);
 // Likewise the user; may be empty (then it is the system's user).

@@ -16,7 +16,8 @@ TEST(TableName, Quotes) {
   EXPECT_EQ(*parse_table_name("public.\"my.table\""), (TableName{"", "public", "my.table"}));
   EXPECT_EQ(*parse_table_name("\"a\"\"b\".c"), (TableName{"", "a\"b", "c"}));
   EXPECT_EQ((TableName{"", "a\"b", "c.d"}).text(), "\"a\"\"b\".\"c.d\"");
-  EXPECT_EQ(*parse_table_name("\"a\"\"b\".\"c.d\""), *parse_table_name((TableName{"", "a\"b", "c.d"}).text()));
+  EXPECT_EQ(*parse_table_name("\"a\"\"b\".\"c.d\""),
+            *parse_table_name((TableName{"", "a\"b", "c.d"}).text()));
 }
 
 TEST(TableName, RefusesOthers) {
