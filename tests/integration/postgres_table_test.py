@@ -30,7 +30,7 @@ CREATE TABLE shop.orders(
 CREATE INDEX orders_note ON shop.orders(note); CREATE INDEX orders_hash ON shop.orders USING hash (note);
 CREATE INDEX orders_tags ON shop.orders USING gin (tags); CREATE INDEX orders_brin ON shop.orders USING brin (touched);
 CREATE UNIQUE INDEX orders_lower ON shop.orders((lower(note) || id)) INCLUDE (mood) WHERE mood = 'glad';
-CREATE INDEX "Odd ""name""" ON shop.orders(customer) WITH (fillfactor = 70);
+CREATE INDEX "Odd. Name" ON shop.orders(customer) WITH (fillfactor = 70);
 CREATE TRIGGER touch BEFORE UPDATE ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.touch();
 ALTER TABLE shop.orders OWNER TO alice; GRANT SELECT ON shop.orders TO reader; GRANT UPDATE (note) ON shop.orders TO reader;
 ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY; CREATE POLICY readers ON shop.orders TO reader USING (id > 10);

@@ -15,8 +15,6 @@
 
 namespace varve::backup::postgres {
 
-namespace db = engine::postgres;
-
 namespace {
 
 constexpr std::string_view kPrefix = "varve-table-";

@@ -11,6 +11,8 @@
 
 namespace varve::backup::postgres {
 
+namespace db = engine::postgres;
+
 // Who a scratch database belongs to: PostgreSQL does not run as root.
 struct ScratchOwner {
   uint32_t uid = 0, gid = 0;

@@ -92,7 +92,7 @@ class Spool {
     for (uint64_t at = s.from; at < s.to;) {
       std::vector<Segment> segments;
       for (; at < s.to && segments.size() < workers; at += size_)
-        segments.push_back({.timeline = s.timeline, .start = at});
+        segments.push_back({.timeline = s.timeline, .start = at, .bytes = {}});
       TRY_OK(fetch(segments));
       for (const Segment& segment : segments) {
         if (segment.have == 0) return {};
@@ -181,7 +181,7 @@ class Spool {
   const Scratch& scratch_;
   Progress& progress_;
   WalArchive archive_;
-  const uint64_t size_;
+  const uint32_t size_;  // of a segment
   const db::Timeline timeline_;
   std::vector<Made> made_;
 };

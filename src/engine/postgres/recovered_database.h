@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/postgres/connection.h"
+#include "engine/postgres/rel_file.h"
 #include "engine/postgres/server.h"
 #include "engine/postgres/table_name.h"
 
