@@ -21,6 +21,14 @@ Result<std::vector<Engine::View>> Engine::views(const repo::RepositoryPtr&, cons
   return out;
 }
 
+Result<TablePreview> Engine::preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                            const SourceState& state, const TableOptions& options) const {
+  TablePreview out;
+  TRY_ASSIGN(out.restore, preview(repo, ctx, state, options.point, options.backup));
+  for (const std::string& name : options.tables) out.tables.push_back({name, std::nullopt, 0});
+  return out;
+}
+
 bool Engine::goes_on_from(std::string_view, const std::vector<std::string>&) const {
   return false;
 }
@@ -125,6 +133,12 @@ Result<RestoreReport> run_restore(repo::RepositoryPtr repo, const Context& ctx, 
                                   const RestoreOptions& options, Progress& progress) {
   TRY_ASSIGN(const Stored stored, load(repo, ctx, source));
   return stored.engine->restore(repo, ctx, stored.state, options, progress);
+}
+
+Result<TablePreview> preview_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
+                                    const TableOptions& options) {
+  TRY_ASSIGN(const Stored stored, load(repo, ctx, source));
+  return stored.engine->preview_tables(repo, ctx, stored.state, options);
 }
 
 Result<TableReport> restore_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,

@@ -71,6 +71,9 @@ class Engine {
   virtual Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx,
                                         const SourceState& state, const RestoreOptions& options,
                                         Progress& progress) const = 0;
+  // Names of tables are looked at only where the engine can tell without restoring them.
+  virtual Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                              const SourceState& state, const TableOptions& options) const;
   virtual Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Context& ctx,
                                              const SourceState& state, const TableOptions& options,
                                              Progress& progress) const = 0;

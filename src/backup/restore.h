@@ -71,7 +71,26 @@ struct TableOptions {
   std::string as;
   Point point;
   std::optional<std::string> backup;
+
+  // --- PostgreSQL ---
+  std::string into_connection;  // a live database, as libpq names it
+  std::string scratch;          // the folder for the server that replays the log; empty: $TMPDIR
 };
+// What it would cost.
+struct TablePreview {
+  struct Table {
+    std::string name;
+    std::optional<uint64_t> rows;  // estimates of the time of the backup; nullopt: not known to it
+    uint64_t bytes = 0;
+  };
+  RestorePreview restore;
+  std::vector<Table> tables;
+  uint64_t replay_bytes = 0;   // of the log, as the server reads it
+  uint64_t scratch_bytes = 0;  // of disk, meanwhile
+};
+Result<TablePreview> preview_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
+                                    const TableOptions& options);
+
 struct TableReport {
   struct Table {
     std::string name;

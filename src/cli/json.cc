@@ -189,6 +189,10 @@ std::string json_restore(const backup::TableReport& r) {
 }
 
 std::string json_restore(const RestorePlan& p) {
+  Json estimates = Json::array();
+  for (const auto& t : p.estimates)
+    estimates.push_back(
+        {{"name", t.name}, {"rows", t.rows ? Json(*t.rows) : Json(nullptr)}, {"bytes", t.bytes}});
   return document("restore", {{"dry_run", true},
                               {"source", p.source},
                               {"backup", p.backup},
@@ -200,7 +204,10 @@ std::string json_restore(const RestorePlan& p) {
                               {"bytes", p.bytes},
                               {"log_pieces", p.pieces},
                               {"log_bytes", p.log_bytes},
-                              {"tables", p.tables}});
+                              {"tables", p.tables},
+                              {"estimates", std::move(estimates)},
+                              {"replay_bytes", p.replay_bytes},
+                              {"scratch_bytes", p.scratch_bytes}});
 }
 
 std::string json_follow(const backup::FollowStatus& s, const std::string& source, bool finished) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backup/log_state.h"
+#include "backup/restore.h"
 #include "base/time.h"
 #include "engine/engine.h"
 #include "repo/events.h"
@@ -39,6 +40,8 @@ struct RestorePlan {
   Timestamp moment = {};
   uint64_t files = 0, bytes = 0, pieces = 0, log_bytes = 0;
   std::vector<std::string> tables;
+  std::vector<backup::TablePreview::Table> estimates;  // of those
+  uint64_t replay_bytes = 0, scratch_bytes = 0;        // 0: no scratch server is needed
 };
 
 // The four questions, for one source.

@@ -95,13 +95,13 @@ class FilesRestore {
                     fmt::format("give it another: --tablespace-map {}=/new/place", a.link_target));
     }
     TRY_OK(os::make_directories(there, 0700));
-    if (::geteuid() == 0 && ::chown(there.c_str(), data_.uid, data_.gid) != 0) note_owner();
+    if (::geteuid() == 0 && ::chown(there.c_str(), top_owner().uid, top_owner().gid) != 0) note_owner();
     TRY_OK(os::make_directories(link.parent_path(), 0700));
     TRY_ASSIGN(const auto old, os::status(link, false));
     if (old) TRY_OK(old->is_directory ? os::remove_tree(link) : os::remove_file(link));
     if (::symlink(there.c_str(), link.c_str()) != 0)
       return fail(os::errno_error(errno, "make the link", link));
-    if (::geteuid() == 0 && ::lchown(link.c_str(), data_.uid, data_.gid) != 0) note_owner();
+    if (::geteuid() == 0 && ::lchown(link.c_str(), top_owner().uid, top_owner().gid) != 0) note_owner();
     moved_[a.path.substr(kTablespaces.size())] = there.string();
     return {};
   }
@@ -232,14 +232,19 @@ class FilesRestore {
   Result<> os_attributes(os::File& out, const repo::FileAttributes& a) {
     if (::fchmod(out.fd(), a.mode & 0777) != 0)
       return fail(os::errno_error(errno, "set the mode of", out.path()));
-    if (::geteuid() == 0 && ::fchown(out.fd(), a.uid, a.gid) != 0) note_owner();
+    const Owner owner = owner_of(a);
+    if (::geteuid() == 0 && ::fchown(out.fd(), owner.uid, owner.gid) != 0) note_owner();
     return {};
   }
   void adopt(const os::Path& path, const repo::FileAttributes& a) {
+    const Owner owner = owner_of(a);
     if (::chmod(path.c_str(), a.mode & 0777) != 0 ||
-        (::geteuid() == 0 && ::chown(path.c_str(), a.uid, a.gid) != 0))
+        (::geteuid() == 0 && ::chown(path.c_str(), owner.uid, owner.gid) != 0))
       note_owner();
   }
+  using Owner = FilesOptions::Owner;
+  Owner owner_of(const repo::FileAttributes& a) const { return options_.owner.value_or(Owner{a.uid, a.gid}); }
+  Owner top_owner() const { return options_.owner.value_or(Owner{data_.uid, data_.gid}); }
   void note_owner() {
     if (!std::exchange(owner_noted_, true))
       out_.notes.push_back("some owners or modes could not be restored");

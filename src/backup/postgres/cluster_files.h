@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,10 @@ struct FilesOptions {
       false;  // what is there already is compared, by content, and files that the backup lacks are removed
   // Only these get their content; every other file is as long, and sparse. Empty: all.
   std::function<bool(const std::string& path)> wanted = {};
+  struct Owner {
+    uint32_t uid = 0, gid = 0;
+  };
+  std::optional<Owner> owner = {};  // of everything; else, as root, who owned it at the backup
 };
 
 // Folders, links and files but for global/pg_control; modes and (as root) owners. kConflict when the place of

@@ -121,10 +121,15 @@ class PostgresEngine final : public Engine {
     return postgres::restore(repo, ctx, state, options, progress);
   }
 
-  Result<TableReport> restore_tables(const repo::RepositoryPtr&, const Context&, const SourceState&,
-                                     const TableOptions&, Progress&) const override {
-    return not_yet("single tables of PostgreSQL are not restored by this version",
-                   "restore the cluster into another folder with --start, and dump the table there");
+  Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                      const SourceState& state, const TableOptions& options) const override {
+    return postgres::preview_tables(repo, ctx, state, options);
+  }
+
+  Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                     const SourceState& state, const TableOptions& options,
+                                     Progress& progress) const override {
+    return postgres::restore_tables(repo, ctx, state, options, progress);
   }
 };
 

@@ -84,6 +84,7 @@ class Finder {
     t.recovery.kind = kind;
     t.moment = base.moment;
     t.position = std::move(position);
+    t.until = until;
     t.recovery.timeline = std::to_string(view ? parse_epoch(view->log.epoch)->timeline : t.data.timeline);
     if (!view) return t;
     uint64_t covered = 0;  // pieces may overlap

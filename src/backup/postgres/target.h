@@ -20,6 +20,7 @@ struct Target {
   Timestamp moment = {};               // of the state that will be restored, as far as the log tells
   std::string position;                // "lsn:0/3000028", "xid:731402", …
   uint64_t pieces = 0, log_bytes = 0;  // of the log, from the backup to the target
+  uint64_t until = 0;                  // LSN: no record that begins there or later is replayed
 };
 
 // kNotFound: no such source or backup, or no such transaction or restore point in the log. kIncomplete: the

@@ -15,6 +15,10 @@ Result<FollowStatus> follow(const repo::RepositoryPtr& repo, const Context& ctx,
                             const std::function<void(const FollowStatus&)>& report);
 Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                               const RestoreOptions& options, Progress& progress);
+Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                    const SourceState& state, const TableOptions& options);
+Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Context& ctx,
+                                   const SourceState& state, const TableOptions& options, Progress& progress);
 
 Result<> for_each_event(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                         const HistoryQuery& query,

@@ -212,6 +212,10 @@ Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Contex
                                    const SourceState& state, const TableOptions& options,
                                    Progress& progress) {
   const auto begun = SteadyClock::now();
+  if (!options.into_connection.empty())
+    return fail(Code::kUsage, "--into-connection is for PostgreSQL", "SQLite: --into FILE");
+  if (!options.scratch.empty())
+    return fail(Code::kUsage, "--scratch is for PostgreSQL", "SQLite's tables need no scratch server");
   TRY_ASSIGN(Target target, find_target(repo, ctx, state, options.point, options.backup));
   repo::SlotReader slots(repo, ctx, {}, nullptr);
   slots.know(target.base.packs);

@@ -14,7 +14,7 @@ namespace varve::cli {
 namespace {
 
 struct Options {
-  std::string source, target, to, backup, into, as;
+  std::string source, target, to, backup, into, into_connection, scratch, as;
   std::vector<std::string> tables, databases, tablespaces, fallback;
   std::optional<uint32_t> workers, port;
   std::string action = "promote";
@@ -26,11 +26,18 @@ Result<> check_options(const Session& session, const Options& o) {
   if (!o.target.empty() && !o.into.empty())
     return fail(Code::kUsage, "--target and --into exclude each other",
                 "--target FILE makes a new database, --into FILE adds to one");
-  if (tables && o.target.empty() && o.into.empty() && !o.dry_run)
+  if (!o.into_connection.empty() && (!o.target.empty() || !o.into.empty()))
+    return fail(Code::kUsage, "--into-connection goes with neither --target nor --into",
+                "a table goes to one place at a time");
+  if (tables && o.target.empty() && o.into.empty() && o.into_connection.empty() && !o.dry_run)
     return fail(Code::kUsage, "where shall the table go?",
-                fmt::format("into a new file: {}\nor beside the live one: {}",
-                            session.typed("--target restored.db"), session.typed("--into app.db --as NAME")));
-  if (!tables && !o.into.empty()) return fail(Code::kUsage, "--into takes tables: name them by --table NAME");
+                fmt::format("into a new file: {}\nor beside the live one: {}\n(PostgreSQL: {})",
+                            session.typed("--target restored.db"), session.typed("--into app.db --as NAME"),
+                            session.typed("--into-connection host=/run/postgresql --as NAME")));
+  if (!tables && (!o.into.empty() || !o.into_connection.empty()))
+    return fail(Code::kUsage, "--into takes tables: name them by --table NAME");
+  if (!tables && !o.scratch.empty())
+    return fail(Code::kUsage, "--scratch goes with --table", "a whole restore needs no other folder");
   if (!tables && !o.as.empty())
     return fail(Code::kUsage, "--as names a table: give the one to restore by --table NAME");
   if (!o.as.empty() && o.tables.size() > 1) return fail(Code::kUsage, "--as is for one --table");
@@ -65,14 +72,43 @@ Result<Chosen> choose(Session& session, const Options& o) {
   return out;
 }
 
-Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) {
-  TRY_ASSIGN(const auto found,
+backup::TableOptions table_options(const Options& o, const Chosen& chosen) {
+  backup::TableOptions options;
+  options.tables = o.tables;
+  options.target = o.target;
+  options.into = o.into;
+  options.into_connection = o.into_connection;
+  options.scratch = o.scratch;
+  options.as = o.as;
+  options.point = chosen.point;
+  options.backup = chosen.backup;
+  return options;
+}
+
+Result<backup::TablePreview> preview(Session& session, const Options& o, const Chosen& chosen) {
+  if (!o.tables.empty())
+    return backup::preview_tables(chosen.repo, session.ctx(), chosen.source, table_options(o, chosen));
+  backup::TablePreview out;
+  TRY_ASSIGN(out.restore,
              backup::preview_restore(chosen.repo, session.ctx(), chosen.source, chosen.point, chosen.backup));
+  return out;
+}
+
+std::string table_line(const backup::TablePreview::Table& t) {
+  std::string out = fmt::format("  only the table {}", printable(t.name));
+  if (t.rows)
+    out += fmt::format(", some {} rows in {} at the backup", human_count(*t.rows), human_size(t.bytes));
+  return out;
+}
+
+Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) {
+  TRY_ASSIGN(const backup::TablePreview preview, cli::preview(session, o, chosen));
+  const backup::RestorePreview& found = preview.restore;
   RestorePlan plan;
   plan.source = chosen.source;
   plan.backup = found.base.id;
   plan.type = found.base.type;
-  plan.target = o.target.empty() ? o.into : o.target;
+  plan.target = !o.target.empty() ? o.target : !o.into.empty() ? o.into : o.into_connection;
   plan.point = found.position;
   plan.moment = found.moment;
   plan.files = found.base.files;
@@ -80,6 +116,9 @@ Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) 
   plan.pieces = found.pieces;
   plan.log_bytes = found.log_bytes;
   plan.tables = o.tables;
+  plan.estimates = preview.tables;
+  plan.replay_bytes = preview.replay_bytes;
+  plan.scratch_bytes = preview.scratch_bytes;
   session.out().object(json_restore(plan));
   for (const auto& n : session.fallback_notes()) log::warn("{}", n);
   session.out().line(fmt::format("would restore {} as of {} ({})", printable(plan.source),
@@ -89,7 +128,12 @@ Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) 
   if (plan.pieces > 0)
     session.out().line(fmt::format("  and {} of the log ({})", counted(plan.pieces, "piece", "pieces"),
                                    human_size(plan.log_bytes)));
-  for (const auto& t : plan.tables) session.out().line(fmt::format("  only the table {}", printable(t)));
+  for (const auto& t : plan.estimates) session.out().line(table_line(t));
+  if (plan.scratch_bytes > 0)
+    session.out().line(
+        fmt::format("  a scratch server replays {} of the log; with it some {} of disk are needed "
+                    "meanwhile",
+                    human_size(plan.replay_bytes), human_size(plan.scratch_bytes)));
   return 0;
 }
 
@@ -98,13 +142,7 @@ void add_notes(const Session& session, std::vector<std::string>& notes) {
 }
 
 Result<int> tables(Session& session, const Options& o, const Chosen& chosen) {
-  backup::TableOptions options;
-  options.tables = o.tables;
-  options.target = o.target;
-  options.into = o.into;
-  options.as = o.as;
-  options.point = chosen.point;
-  options.backup = chosen.backup;
+  const backup::TableOptions options = table_options(o, chosen);
   Progress progress;
   auto report = [&] {
     const ProgressDisplay display(progress, session.progress_mode());
@@ -195,7 +233,11 @@ void declare_restore(Command root) {
       .option("--backup", o->backup, "BACKUP", "Use this backup: an id, the beginning of one, or \"latest\"")
       .option("--table", o->tables, "NAME", "Only this table, with its indexes and triggers")
       .option("--into", o->into, "FILE", "With --table: put it into this live database, beside what is there")
+      .option("--into-connection", o->into_connection, "CONNINFO",
+              "PostgreSQL, with --table: put it into this live server's database, beside what is there")
       .option("--as", o->as, "NAME", "With --table: under this name")
+      .option("--scratch", o->scratch, "DIR",
+              "PostgreSQL, with --table: where the log is replayed meanwhile ($TMPDIR)")
       .option("--database", o->databases, "NAME", "Of a source with several databases: only this one")
       .flag("--force", o->force, "Replace the target; what was there is kept beside it")
       .flag("--dry-run", o->dry_run, "Only tell what would be used")
@@ -214,6 +256,10 @@ void declare_restore(Command root) {
                "over the damaged file, which is kept beside")
       .example("varve restore app.db --table orders --into app.db --as orders_before",
                "one table, beside the live one under a new name")
+      .example(
+          "varve restore app --table public.orders --to before:731402 --into-connection "
+          "host=/run/postgresql --as orders_before",
+          "PostgreSQL: the same, just before that transaction")
       .example("varve restore app.db --dry-run", "what a restore would use, without doing it")
       .action([o](Session& s) { return run(s, *o); });
 }

@@ -46,6 +46,8 @@ void to_message(const Database& in, pb::Database& out) {
     to->set_toast(r.toast);
     to->set_index_of(r.index_of);
     to->set_pages(r.pages);
+    to->set_rows(r.rows);
+    to->set_parent(r.parent);
   }
 }
 
@@ -74,7 +76,9 @@ Result<Database> from_message(const pb::Database& in) {
                              .tablespace = r.tablespace(),
                              .toast = r.toast(),
                              .index_of = r.index_of(),
-                             .pages = r.pages()});
+                             .pages = r.pages(),
+                             .rows = r.rows(),
+                             .parent = r.parent()});
   }
   return out;
 }

@@ -35,6 +35,8 @@ struct Relation {
   uint32_t toast = 0;       // oid of its TOAST table; 0: none
   uint32_t index_of = 0;    // oid of the table whose index it is; 0: no index
   uint32_t pages = 0;       // an estimate
+  uint64_t rows = 0;        // likewise
+  uint32_t parent = 0;      // oid of the table it is a partition of; 0: none
 };
 
 struct Database {

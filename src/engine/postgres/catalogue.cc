@@ -20,10 +20,13 @@ constexpr const char* kDatabases =
 constexpr const char* kRelations =
     "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
     " coalesce(pg_catalog.pg_relation_filenode(c.oid), 0), c.reltablespace, c.reltoastrelid,"
-    " coalesce(i.indrelid, 0), greatest(c.relpages, 0)"
+    " coalesce(i.indrelid, 0), greatest(c.relpages, 0), greatest(c.reltuples, 0)::bigint,"
+    " coalesce(h.inhparent, 0)"
     " FROM pg_catalog.pg_class c"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid"
+    " LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = c.oid AND c.relispartition AND c.relkind <> 'i'"
+    " AND c.relkind <> 'I'"
     " WHERE c.relkind IN ('r', 'i', 'S', 't', 'm', 'p', 'I') AND c.relpersistence <> 't'"
     " ORDER BY c.oid";
 
@@ -51,6 +54,8 @@ Result<Relation> relation(const Rows& rows) {
   TRY_ASSIGN(r.toast, number32(rows, 0, 7));
   TRY_ASSIGN(r.index_of, number32(rows, 0, 8));
   TRY_ASSIGN(r.pages, number32(rows, 0, 9));
+  TRY_ASSIGN(r.rows, rows.number(0, 10));
+  TRY_ASSIGN(r.parent, number32(rows, 0, 11));
   return r;
 }
 

@@ -118,4 +118,8 @@ std::string database_of(const ClusterSpec& spec) {
   return effective(spec, "dbname");
 }
 
+std::string user_of(const ClusterSpec& spec) {
+  return effective(spec, "user");
+}
+
 }  // namespace varve::engine::postgres

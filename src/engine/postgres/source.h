@@ -37,5 +37,7 @@ std::string suggested_name(const ClusterSpec& spec);
 
 // The database that the connection names, or libpq's default; may be empty (then it is the user's name).
 std::string database_of(const ClusterSpec& spec);
+// Likewise the user; may be empty (then it is the system's user).
+std::string user_of(const ClusterSpec& spec);
 
 }  // namespace varve::engine::postgres

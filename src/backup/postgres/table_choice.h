@@ -1,0 +1,62 @@
+// Which files of a cluster's backup the restore of single tables needs.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/postgres/capture_data.h"
+#include "engine/postgres/table_name.h"
+
+namespace varve::backup::postgres {
+
+namespace db = engine::postgres;
+
+// What was asked for, as far as the backup's list of tables knows it. A table made, renamed or attached after
+// the backup is not in it: only the database recovered to the moment tells.
+struct TableChoice {
+  std::string database;
+  const db::Database* listed = nullptr;  // null: made after the backup
+  std::vector<db::TableName> tables;     // with database and schema
+  std::set<uint32_t> relations;          // the oids known: tables, partitions, their TOAST tables and indexes
+};
+
+// kUsage: of which database or schema? (the hint lists them), or of several databases. kNotFound: no such
+// database, or a name without one that nothing has.
+Result<TableChoice> choose_tables(const db::CaptureData& data, const std::vector<std::string>& asked);
+
+// The files that get their content; every other relation's are sparse. Remembers which those were.
+// Not thread-safe.
+class WantedFiles {
+ public:
+  // Everything, when the database is not known to the backup.
+  explicit WantedFiles(const TableChoice& choice);
+  // Also this relation's, whose name the backup did not tell.
+  void add(const db::RelFile& file) { files_.insert(file); }
+  void take_everything() { everything_ = true; }
+  bool everything() const { return everything_; }
+
+  bool operator()(const std::string& path);
+  // Whether the backup has content of it that was left out.
+  bool left_out(const db::RelFile& file) const { return left_out_.contains(file); }
+  void begin_anew() { left_out_.clear(); }
+
+ private:
+  bool everything_ = false;
+  std::set<db::RelFile> files_, left_out_;
+};
+
+// Estimates of a choice: for a preview.
+struct ChosenSize {
+  struct Table {
+    std::string name;
+    uint64_t rows = 0, bytes = 0;  // with partitions, indexes and TOAST
+    bool listed = false;
+  };
+  std::vector<Table> tables;
+};
+// Bytes of files that get their content, by the catalogue's estimate: with the system's catalogues.
+uint64_t wanted_bytes(const db::CaptureData& data, const TableChoice& choice);
+ChosenSize estimate(const db::CaptureData& data, const TableChoice& choice);
+
+}  // namespace varve::backup::postgres
