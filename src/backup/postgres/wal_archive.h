@@ -5,7 +5,7 @@
 // overlap, for several may ship the same WAL at once (archive_command, a follower, a backup); what they hold
 // of one byte is the same.
 // "<system identifier>-history" holds one piece a timeline, numbered by it: its history file.
-// (docs/format/postgres.md)
+// (docs/format/postgres-log.md)
 #pragma once
 
 #include <map>
