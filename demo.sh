@@ -3,6 +3,7 @@
 #   ./demo.sh            installs and builds what is missing first (some minutes the first time)
 #   ./demo.sh s3         the same with the backups in a bucket, on a server that is fetched and started for it;
 #                        also: azure, gcs, sftp
+#   ./demo.sh postgres   the tour with a PostgreSQL server
 # Everything happens in a temporary folder that is removed at the end. DEMO_PAUSE=0 goes through without pausing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -10,6 +11,7 @@ source tools/common.sh
 
 case ${1:-sqlite} in
   sqlite) ;;
+  postgres) exec tools/demo_postgres.sh ;;
   s3 | azure | gcs | sftp)
     variable=VARVE_TEST_${1^^}
     if [[ -z ${!variable:-} ]]; then
@@ -17,7 +19,7 @@ case ${1:-sqlite} in
       exec python3 tests/services/with.py "$1" -- "$PWD/demo.sh" "$1"
     fi
     ;;
-  *) die "there is no demo of $1" "./demo.sh shows SQLite into a folder; ./demo.sh s3, azure, gcs or sftp into a store" ;;
+  *) die "there is no demo of $1" "./demo.sh shows SQLite into a folder; ./demo.sh s3, azure, gcs or sftp into a store; ./demo.sh postgres PostgreSQL" ;;
 esac
 
 install_packages "for the demo" sqlite3

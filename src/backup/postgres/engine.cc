@@ -17,10 +17,6 @@ Result<db::ClusterSpec> spec_of(const Source& source) {
 
 namespace {
 
-tl::unexpected<Error> not_yet(std::string what, std::string instead) {
-  return fail(Code::kUnsupported, std::move(what), std::move(instead));
-}
-
 class PostgresEngine final : public Engine {
  public:
   std::string_view name() const override { return "postgres"; }
