@@ -59,7 +59,6 @@ Result<std::optional<SlotState>> slot_state(const Context& ctx, Connection& sess
   out.physical = rows.text(0, 0) == "physical";
   out.active = rows.boolean(0, 1);
   out.lost = rows.text(0, 2) == "lost";
-  out.beyond_limit = rows.text(0, 2) == "unreserved";
   if (!rows.is_null(0, 3)) {
     TRY_ASSIGN(out.restart, parse_lsn(rows.text(0, 3)));
   }

@@ -25,7 +25,6 @@ struct SlotState {
   uint64_t held = 0;           // bytes of WAL that it keeps
   // Bytes that may still be written before it loses WAL (max_slot_wal_keep_size); nullopt: no limit.
   std::optional<uint64_t> room;
-  bool beyond_limit = false;  // it lives on what the next checkpoint may remove
 };
 // nullopt: there is none.
 Result<std::optional<SlotState>> slot_state(const Context& ctx, Connection& session, const std::string& name);

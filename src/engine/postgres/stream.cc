@@ -128,8 +128,11 @@ void WalStream::run(const std::stop_token& stop) {
     const auto more = step(ctx, message);
     if (more && *more) continue;
     if (stop.stop_requested()) break;
-    return finish(more ? ended(ctx)
-                       : StreamEnd{.removed = session_->sqlstate() == kRemoved, .error = more.error()});
+    StreamEnd end =
+        more ? ended(ctx) : StreamEnd{.removed = session_->sqlstate() == kRemoved, .error = more.error()};
+    // The server is not left waiting for who takes the rest.
+    session_.reset();
+    return finish(std::move(end));
   }
   // The server is told the last of what it may forget.
   if (session_->is_open()) (void)send_status(false);

@@ -10,7 +10,7 @@ namespace varve::engine::postgres {
 namespace {
 
 constexpr auto kAnswer = std::chrono::seconds(30);
-constexpr auto kLook = std::chrono::seconds(10);
+constexpr auto kLook = std::chrono::seconds(30);
 constexpr auto kLookAnswer = std::chrono::seconds(5);
 constexpr uint64_t kMuch = uint64_t{1} << 30;
 
@@ -26,34 +26,34 @@ Result<T> as_server(const Context& ctx, Result<T> done) {
 
 Result<StreamHead> StreamServer::connect(const Context& ctx) {
   replication_.reset();
-  sql_.reset();
   return as_server(ctx, connect_within(ctx.with_deadline(kAnswer)));
 }
 
 Result<StreamHead> StreamServer::connect_within(const Context& ctx) {
-  TRY_ASSIGN(sql_, Connection::open(ctx, spec_));
-  TRY_ASSIGN(source_, stream_source(ctx, *sql_));
+  // Not kept: a smart shutdown would wait for it.
+  TRY_ASSIGN(const auto session, Connection::open(ctx, spec_));
+  TRY_ASSIGN(source_, stream_source(ctx, *session));
   TRY_ASSIGN(replication_, ReplicationSession::open(ctx, spec_));
-  TRY_OK(prepare_slot(ctx));
+  TRY_OK(prepare_slot(ctx, *session));
   return replication_->identify(ctx);
 }
 
-Result<> StreamServer::prepare_slot(const Context& ctx) {
-  TRY_ASSIGN(auto state, slot_state(ctx, *sql_, slot_));
+Result<> StreamServer::prepare_slot(const Context& ctx, Connection& session) {
+  TRY_ASSIGN(auto state, slot_state(ctx, session, slot_));
   if (state && !state->physical)
     return fail(Code::kConflict, fmt::format("the replication slot {} is one for logical decoding", slot_),
                 "give another name: --slot NAME");
   const bool lost = state && state->lost && !state->active;
   if (lost && own_slot_) {
     say_(fmt::format("the replication slot {} has lost WAL that was not stored yet; it is made anew", slot_));
-    TRY_OK(drop_slot(ctx, *sql_, slot_));
+    TRY_OK(drop_slot(ctx, session, slot_));
     state.reset();
   } else if (!state && own_slot_ && known_slot_) {
     say_(fmt::format("somebody dropped the replication slot {}; it is made anew", slot_));
   }
   if (!state && own_slot_) {
-    TRY_OK(create_slot(ctx, *sql_, slot_));
-    TRY_ASSIGN(state, slot_state(ctx, *sql_, slot_));
+    TRY_OK(create_slot(ctx, session, slot_));
+    TRY_ASSIGN(state, slot_state(ctx, session, slot_));
   }
   use_slot_ = state && !state->lost;
   known_slot_ = known_slot_ || use_slot_;
@@ -93,19 +93,16 @@ void StreamServer::watch_slot(const Context& ctx) {
 }
 
 Result<std::optional<std::string>> StreamServer::worry(const Context& ctx) {
-  if (!sql_ || !sql_->is_open()) {
-    TRY_ASSIGN(sql_, Connection::open(ctx, spec_));
-  }
-  TRY_ASSIGN(const auto state, slot_state(ctx, *sql_, slot_));
+  TRY_ASSIGN(const auto session, Connection::open(ctx, spec_));
+  TRY_ASSIGN(const auto state, slot_state(ctx, *session, slot_));
   if (!state) return fmt::format("the replication slot {} is gone: nothing keeps the WAL", slot_);
   if (state->lost) return fmt::format("the replication slot {} has lost WAL that was not stored yet", slot_);
-  const uint64_t room = state->room.value_or(UINT64_MAX);
-  if (state->beyond_limit || room < state->held / 3)
+  if (state->room && *state->room < state->held / 3)
     return fmt::format(
         "the replication slot {} holds {} of WAL and is about to lose it: max_slot_wal_keep_size lets {} "
         "more be "
         "written",
-        slot_, human_size(state->held), human_size(state->room.value_or(0)));
+        slot_, human_size(state->held), human_size(*state->room));
   const os::Path root = spec_.data_directory.empty() ? source_.data_directory : spec_.data_directory;
   std::error_code error;
   const auto space = std::filesystem::space(root / "pg_wal", error);

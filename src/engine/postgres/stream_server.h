@@ -32,7 +32,7 @@ class StreamServer {
 
  private:
   Result<StreamHead> connect_within(const Context& ctx);
-  Result<> prepare_slot(const Context& ctx);
+  Result<> prepare_slot(const Context& ctx, Connection& session);
   Result<std::optional<std::string>> worry(const Context& ctx);
 
   const ClusterSpec spec_;
@@ -42,7 +42,6 @@ class StreamServer {
   StreamSource source_;
   std::optional<Lsn> kept_from_;
   bool use_slot_ = false, known_slot_ = false;
-  std::unique_ptr<Connection> sql_;
   std::optional<ReplicationSession> replication_;
   SteadyClock::time_point last_look_ = {};
   std::string worry_;
