@@ -21,8 +21,8 @@ BEGIN = re.compile(r"<!-- reference: .*? -->\n")
 END = "<!-- end of reference -->"
 # A command that runs until somebody stops it is stopped, and must end well.
 ENDLESS = re.compile(r"(?m)^(varve (?:log follow (?!.*(?:--once|&))|copy (?=.*--(?:every|follow))(?!.*&)).*)$")
-# These a PostgreSQL server runs, with files of its own: postgres_test.py tries them.
-BY_A_SERVER = re.compile(r"(?m)^varve log (?:push|fetch) .*$")
+# These need a PostgreSQL server: postgres_test.py and postgres_table_test.py try them.
+BY_A_SERVER = re.compile(r"(?m)^varve (?:log (?:push|fetch) |restore .*--into-connection).*$")
 STOPPED = r"timeout --foreground --preserve-status -s TERM 3 \1"
 
 

@@ -50,6 +50,7 @@ class PostgresTest(VarveTest):
 
     def begin(self, *initdb, checksums=True, **settings):
         """A repository, and a running server that ships its WAL into it."""
+        self.settings = settings  # what replays its WAL needs as much
         self.server.initdb(*initdb, checksums=checksums)
         self.configure()
         self.init("--repo", "main")
@@ -74,7 +75,7 @@ class PostgresTest(VarveTest):
         """A running server on what was restored, its recovery over."""
         self.restore(target, *arguments)
         server = self.new_server(f"{target}-server", data=self.folder / target)
-        server.start(archive_mode="off")
+        server.start(**{**getattr(self, "settings", {}), "archive_mode": "off"})
         server.wait_recovered()
         return server
 
