@@ -80,8 +80,8 @@ struct TableOptions {
 struct TablePreview {
   struct Table {
     std::string name;
-    std::optional<uint64_t> rows;  // estimates of the time of the backup; nullopt: not known to it
-    uint64_t bytes = 0;
+    std::optional<uint64_t> rows;  // the server's estimate at the backup; nullopt: it had none
+    uint64_t bytes = 0;            // at the backup, with what belongs to it; 0: not known to it
   };
   RestorePreview restore;
   std::vector<Table> tables;

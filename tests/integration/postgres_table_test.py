@@ -15,7 +15,7 @@ from varve_harness import main
 
 SHOP = """
 CREATE ROLE alice; CREATE ROLE reader;
-CREATE SCHEMA shop; GRANT USAGE ON SCHEMA shop TO reader;
+CREATE SCHEMA shop; GRANT USAGE ON SCHEMA shop TO reader, alice;
 CREATE TYPE shop.mood AS ENUM ('glad', 'sad'); CREATE DOMAIN shop.price AS numeric(10,2) CHECK (VALUE >= 0);
 CREATE TYPE shop.place AS (street text, mood shop.mood);
 CREATE FUNCTION shop.touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.touched := now(); RETURN NEW; END $$;
@@ -42,7 +42,7 @@ INSERT INTO shop.orders(customer, mood, price, place, tags, note, span)
     ARRAY['t' || i % 7, 'u'], md5(i::text), int4range(i * 2, i * 2 + 1) FROM generate_series(1, 5000) i;
 CREATE TABLE shop.wide(id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 5) PRIMARY KEY, body text, more bytea);
 ALTER TABLE shop.wide ALTER body SET STORAGE EXTERNAL;
-INSERT INTO shop.wide(body, more) SELECT repeat(md5(i::text), 2000 + i), decode(repeat(md5((-i)::text), 300), 'hex')
+INSERT INTO shop.wide(body, more) SELECT repeat(md5(i::text), 500 + i), decode(repeat(md5((-i)::text), 300), 'hex')
   FROM generate_series(1, 150) i;
 CREATE TABLE shop.events(at date NOT NULL, kind text, n int, PRIMARY KEY (at, n, kind)) PARTITION BY RANGE (at);
 CREATE TABLE shop.events_2025 PARTITION OF shop.events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
@@ -63,12 +63,13 @@ CREATE TABLE shop.placed(a int PRIMARY KEY USING INDEX TABLESPACE aside, b text)
 INSERT INTO shop.placed SELECT i, repeat(md5(i::text), 200) FROM generate_series(1, 500) i;
 CREATE UNLOGGED TABLE shop.fleeting(a int); INSERT INTO shop.fleeting VALUES (1);
 CREATE TABLE shop.items(order_id bigint REFERENCES shop.orders);
+ANALYZE shop.orders;
 """
 
 CHANGES = """
 UPDATE shop.orders SET price = price + 1, note = note || '!' WHERE id % 3 = 0; DELETE FROM shop.orders WHERE id % 11 = 0;
 INSERT INTO shop.orders(customer, note) SELECT 1 + i, 'late ' || i FROM generate_series(1, 300) i;
-UPDATE shop.wide SET body = repeat('new', 40000) WHERE id % 2 = 0; DELETE FROM shop.wide WHERE id % 3 = 0;
+UPDATE shop.wide SET body = repeat('new', 10000) WHERE id % 2 = 0; DELETE FROM shop.wide WHERE id % 3 = 0;
 INSERT INTO shop.wide(body) VALUES ('short');
 INSERT INTO shop.events SELECT '2026-02-01', 'c', i FROM generate_series(5000, 5500) i; DELETE FROM shop.events WHERE n % 5 = 0;
 ALTER TABLE shop.events ATTACH PARTITION shop.arriving FOR VALUES FROM ('2027-01-01') TO ('2028-01-01');
@@ -97,6 +98,16 @@ class TableTest(PostgresTest):
     def dump_tables(self, server, *patterns, database="postgres"):
         out = run(server.bin / "pg_dump", "-h", server.folder, "-p", server.port, "-U", "postgres", "-d", database, *patterns)
         return "".join(l for l in out.splitlines(True) if not l.startswith(("\\restrict ", "\\unrestrict ")))
+
+    def assertSameDump(self, actual, expected):
+        """Sequences may be ahead by as many values as the server logs in advance, as after a crash."""
+        setval = re.compile(r"setval\('(.*)', (\d+), true\)")
+        for (name, there), (_, then) in zip(setval.findall(actual), setval.findall(expected)):
+            self.assertTrue(int(then) <= int(there) <= int(then) + 32 * 5, msg=f"{name}: {there} instead of {then}")
+        actual, expected = setval.sub("setval", actual), setval.sub("setval", expected)
+        if actual != expected:  # a difference of megabytes takes minutes to show
+            lines = [(a, b) for a, b in zip(actual.splitlines(), expected.splitlines()) if a != b]
+            self.fail(f"the dumps differ: {lines[:3]} {len(actual)} {len(expected)}")
 
     def dumps(self, server, tables=TABLES):
         return {t: self.dump_tables(server, *pattern(t)) for t in tables}
@@ -170,7 +181,8 @@ class Shop(TableTest):
             plan = self.varve("restore", "app", "--table", "orders", "--table", "shop.events", "--to", f"before:{self.xid}",
                               "--dry-run", "--json").json["restore"]
             self.assertEqual([e["name"] for e in plan["estimates"]], ["postgres.shop.orders", "postgres.shop.events"])
-            self.assertEqual(plan["estimates"][0]["rows"] > 0, True)
+            self.assertEqual(plan["estimates"][0]["rows"], 5000)
+            self.assertGreater(plan["estimates"][0]["bytes"], 1 << 19)
             self.assertGreater(plan["scratch_bytes"], plan["replay_bytes"])
 
         points = {"orders": f"before:{self.xid}", "wide": self.moment, "events": "name:before-accident"}
@@ -183,10 +195,11 @@ class Shop(TableTest):
                 rows, total = self.sums[t].split("|")
                 self.assertEqual(done["tables"], [{"name": f"postgres.shop.{t}", "rows": int(rows)}])
                 self.assertEqual(self.sum_of(t), self.sums[t])
-                self.assertEqual(self.dump_tables(server, *pattern(t)), self.expected[t])
+                self.assertSameDump(self.dump_tables(server, *pattern(t)), self.expected[t])
                 if t == "orders":
                     self.assertIn("items_order_id_fkey", " ".join(done["notes"]))
-                    self.assertEqual(server.psql("INSERT INTO shop.orders(customer) VALUES (1) RETURNING id, number"), "5301|5301")
+                    new = server.psql("INSERT INTO shop.orders(customer) VALUES (1) RETURNING id, number").split("|")
+                    self.assertTrue(all(5300 < int(n) <= 5333 for n in new), msg=new)
                 else:
                     self.assertEqual(done["notes"], [])
                 if t == "wide":
@@ -195,12 +208,12 @@ class Shop(TableTest):
                     "--heapallindexed", "--install-missing", "-t", "shop.*", timeout=300)
                 server.psql(f"DROP EXTENSION amcheck; DROP TABLE shop.{t}")
                 self.assertClean()
-        self.assertEqual(server.dump(), damaged)
+        self.assertTrue(server.dump() == damaged, msg="the living cluster has changed")
 
         with self.subTest("several at once, by the position"):
             done = self.table([f"shop.{t}" for t in TABLES if t not in ("later", "new_name")], "--to", f"lsn:{self.lsn}", "--json")
-            self.assertEqual(self.dumps(server, [t for t in TABLES if t not in ("later", "new_name")]),
-                             {t: d for t, d in self.expected.items() if t not in ("later", "new_name")})
+            for t, dump in self.dumps(server, [t for t in TABLES if t not in ("later", "new_name")]).items():
+                self.assertSameDump(dump, self.expected[t])
         beside = server.dump()
 
         with self.subTest("refused when it exists"):
@@ -208,17 +221,17 @@ class Shop(TableTest):
                              "--as orders_restored")
             self.assertFails(self.table("shop.orders", "--as", "wide", "--to", f"before:{self.xid}", status=7), 7,
                              "has shop.wide already")
-            self.assertEqual(server.dump(), beside)
+            self.assertTrue(server.dump() == beside, msg="the living cluster has changed")
 
         with self.subTest("beside the living one"):
             for t in ("orders", "events", "wide"):
                 self.table(f"shop.{t}", "--as", f"{t}_then", "--to", f"before:{self.xid}")
                 self.assertEqual(self.sum_of(f"{t}_then"), self.sums[t])
             renamed = self.dump_tables(server, "-t", "shop.wide_then").replace("wide_then", "wide")
-            self.assertEqual(renamed, self.expected["wide"])
+            self.assertSameDump(renamed, self.expected["wide"])
             self.assertEqual(server.psql("SELECT pg_get_serial_sequence('shop.orders_then', 'id')"), "shop.orders_then_id_seq")
             server.psql("INSERT INTO shop.orders_then(customer) VALUES (1); DROP TABLE shop.orders_then, shop.events_then, shop.wide_then")
-            self.assertEqual(server.dump(), beside)
+            self.assertTrue(server.dump() == beside, msg="the living cluster has changed")
 
         with self.subTest("files"):
             for file, load in (("orders.sql", ["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f"]), ("orders.dump", ["pg_restore", "-e"])):
@@ -227,7 +240,10 @@ class Shop(TableTest):
                 server.psql("DROP TABLE shop.orders CASCADE", database="loaded")
                 run(server.bin / load[0], "-h", server.folder, "-p", server.port, "-U", "postgres", "-d", "loaded", *load[1:],
                     self.folder / file)
-                self.assertEqual(self.dump_tables(server, "-t", "shop.orders", database="loaded"), self.expected["orders"])
+                # Loaded line by line into a table that has been committed, rows may lie in another order.
+                loaded = self.dump_tables(server, "-t", "shop.orders", database="loaded")
+                in_order = lambda dump: "".join(sorted(dump.splitlines(True)))
+                self.assertSameDump(in_order(loaded), in_order(self.expected["orders"]))
                 server.psql("DROP DATABASE loaded")
             self.assertFails(self.varve("restore", "app", "--table", "shop.orders", "--target", self.folder / "orders.sql", status=7),
                              7, "exists")

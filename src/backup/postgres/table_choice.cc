@@ -175,31 +175,20 @@ bool WantedFiles::operator()(const std::string& path) {
   return false;
 }
 
-uint64_t wanted_bytes(const db::CaptureData& data, const TableChoice& choice) {
-  if (!choice.listed) return 0;
-  uint64_t pages = 0;
-  for (const db::Relation& r : choice.listed->relations)
-    if (r.filenode && (is_catalogue(r) || r.kind == 'S' || choice.relations.contains(r.oid)))
-      pages += std::max(r.pages, 1u);
-  return pages * data.page_size;
-}
-
-ChosenSize estimate(const db::CaptureData& data, const TableChoice& choice) {
-  ChosenSize out;
+std::vector<ChosenTable> describe(const db::CaptureData& data, const TableChoice& choice) {
+  std::vector<ChosenTable> out;
   for (const db::TableName& name : choice.tables) {
-    ChosenSize::Table table{.name = name.text()};
-    if (choice.listed) {
-      TableChoice one;
-      const auto made = Chooser(data).choose({name.text()});
-      if (made) one = *made;
-      table.listed = !one.relations.empty();
-      for (const db::Relation& r : choice.listed->relations) {
-        if (!one.relations.contains(r.oid)) continue;
-        table.bytes += uint64_t{r.pages} * data.page_size;
-        if (r.kind == 'r' || r.kind == 'm') table.rows += r.rows;
+    ChosenTable table{.name = name.text(), .listed = false, .rows = 0, .files = {}};
+    const auto one = Chooser(data).choose({name.text()});
+    if (one && one->listed) {
+      for (const db::Relation& r : one->listed->relations) {
+        if (!one->relations.contains(r.oid)) continue;
+        table.listed = true;
+        if (r.kind == 'r') table.rows += r.rows;
+        if (r.filenode) table.files.insert(file_of(*one->listed, r));
       }
     }
-    out.tables.push_back(std::move(table));
+    out.push_back(std::move(table));
   }
   return out;
 }

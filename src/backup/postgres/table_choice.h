@@ -46,17 +46,13 @@ class WantedFiles {
   std::set<db::RelFile> files_, left_out_;
 };
 
-// Estimates of a choice: for a preview.
-struct ChosenSize {
-  struct Table {
-    std::string name;
-    uint64_t rows = 0, bytes = 0;  // with partitions, indexes and TOAST
-    bool listed = false;
-  };
-  std::vector<Table> tables;
+// One of the tables chosen, with its partitions, indexes and TOAST tables.
+struct ChosenTable {
+  std::string name;
+  bool listed = false;  // known to the backup
+  uint64_t rows = 0;    // the server's estimate at the backup; 0: it had none
+  std::set<db::RelFile> files;
 };
-// Bytes of files that get their content, by the catalogue's estimate: with the system's catalogues.
-uint64_t wanted_bytes(const db::CaptureData& data, const TableChoice& choice);
-ChosenSize estimate(const db::CaptureData& data, const TableChoice& choice);
+std::vector<ChosenTable> describe(const db::CaptureData& data, const TableChoice& choice);
 
 }  // namespace varve::backup::postgres

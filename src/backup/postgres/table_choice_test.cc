@@ -110,15 +110,15 @@ TEST(WantedFiles, EverythingOfADatabaseThatIsNotKnown) {
   EXPECT_TRUE(wanted.everything());
 }
 
-TEST(TableChoice, Estimates) {
+TEST(TableChoice, Describes) {
   const auto data = cluster();
   const auto choice = choose_tables(data, {"orders", "app.public.later"});
-  const auto sizes = estimate(data, *choice).tables;
-  ASSERT_EQ(sizes.size(), 2u);
-  EXPECT_EQ(sizes[0].rows, 100u);
-  EXPECT_EQ(sizes[0].bytes, 40u * 8192);
-  EXPECT_TRUE(sizes[0].listed);
-  EXPECT_FALSE(sizes[1].listed);
+  const auto tables = describe(data, *choice);
+  ASSERT_EQ(tables.size(), 2u);
+  EXPECT_EQ(tables[0].rows, 100u);
+  EXPECT_EQ(tables[0].files.size(), 4u);
+  EXPECT_TRUE(tables[0].listed);
+  EXPECT_FALSE(tables[1].listed);
 }
 
 }  // namespace

@@ -87,13 +87,36 @@ Files named_in_warnings(const os::Path& log) {
   return out;
 }
 
-// Of disk: the files, the log, and as much again for the pages that the log brings to other relations; the
-// dump on its way into a database.
-uint64_t scratch_bytes(const Target& target, const TableChoice& choice) {
-  uint64_t tables = 0;
-  for (const auto& t : estimate(target.data, choice).tables) tables += t.bytes;
-  const uint64_t files = choice.listed ? wanted_bytes(target.data, choice) : target.base->size;
-  return files + 2 * spool_size(target) + tables + kSpareSpace;
+struct Cost {
+  std::vector<ChosenTable> tables;
+  std::vector<uint64_t> bytes;  // of each
+  uint64_t scratch = 0;         // of disk
+};
+// By the list of the backup's files. Disk: the files, the log, and as much again for the pages that the log
+// brings to other relations; the tables once more as a dump on its way into a database.
+Result<Cost> cost_of(const repo::RepositoryPtr& repo, const Context& ctx, const Target& target,
+                     const TableChoice& choice) {
+  Cost out;
+  out.tables = describe(target.data, choice);
+  out.bytes.resize(out.tables.size());
+  out.scratch = 2 * spool_size(target) + kSpareSpace;
+  repo::SlotReader slots(repo, ctx, {}, nullptr);
+  slots.know(target.base->packs);
+  repo::FileTableReader files(slots, *target.base);
+  WantedFiles wanted(choice);
+  TRY_OK(files.for_each([&](const repo::FileRecord& f) -> Result<> {
+    const repo::FileAttributes& a = f.attributes;
+    if (wanted(a.path)) out.scratch += a.size;
+    const auto file = db::relation_file(a.path);
+    if (!file) return {};
+    for (size_t i = 0; i < out.tables.size(); ++i) {
+      if (!out.tables[i].files.contains({file->tablespace, file->database, file->filenode})) continue;
+      out.bytes[i] += a.size;
+      out.scratch += a.size;
+    }
+    return {};
+  }));
+  return out;
 }
 
 class TableRestore {
@@ -165,7 +188,8 @@ class TableRestore {
 
   Result<> ensure_space(const Scratch& scratch) const {
     TRY_ASSIGN(const uint64_t free, os::free_space(scratch.path()));
-    const uint64_t needed = scratch_bytes(target_, choice_);
+    TRY_ASSIGN(const Cost cost, cost_of(repo_, ctx_, target_, choice_));
+    const uint64_t needed = cost.scratch;
     if (free >= needed) return {};
     return fail(
         Code::kNoSpace,
@@ -346,12 +370,12 @@ Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Conte
   TablePreview out;
   out.restore = {*target.base, target.moment, target.position, target.pieces, target.log_bytes};
   out.replay_bytes = spool_size(target);
-  uint64_t bytes = 0;
-  for (const auto& t : estimate(target.data, choice).tables) {
-    out.tables.push_back({t.name, t.listed ? std::optional(t.rows) : std::nullopt, t.bytes});
-    bytes += t.bytes;
+  TRY_ASSIGN(const Cost cost, cost_of(repo, ctx, target, choice));
+  for (size_t i = 0; i < cost.tables.size(); ++i) {
+    const ChosenTable& t = cost.tables[i];
+    out.tables.push_back({t.name, t.rows > 0 ? std::optional(t.rows) : std::nullopt, cost.bytes[i]});
   }
-  out.scratch_bytes = scratch_bytes(target, choice);
+  out.scratch_bytes = cost.scratch;
   return out;
 }
 

@@ -96,8 +96,8 @@ Result<backup::TablePreview> preview(Session& session, const Options& o, const C
 
 std::string table_line(const backup::TablePreview::Table& t) {
   std::string out = fmt::format("  only the table {}", printable(t.name));
-  if (t.rows)
-    out += fmt::format(", some {} rows in {} at the backup", human_count(*t.rows), human_size(t.bytes));
+  if (t.bytes > 0) out += fmt::format(", {} at the backup", human_size(t.bytes));
+  if (t.rows) out += fmt::format(", some {} rows", human_count(*t.rows));
   return out;
 }
 

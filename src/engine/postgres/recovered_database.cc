@@ -56,11 +56,10 @@ Result<std::unique_ptr<RecoveredDatabase>> RecoveredDatabase::open(const Context
       return fail(Code::kDatabase, fmt::format("the scratch server ended: {}", last_words(server)),
                   "the point may lie beyond the log that is there");
     // options='' keeps $PGOPTIONS out, which is for other servers.
-    TRY_ASSIGN(out->spec_,
-               make_source(fmt::format("host={} port={} user={} dbname={} options=''",
-                                       quote_option(server.socket_folder.native()), server.port,
-                                       quote_option(users[user]), quote_option(database)),
-                           {}));
+    TRY_ASSIGN(out->spec_, make_source(fmt::format("host={} port={} user={} dbname={} options=''",
+                                                   quote_option(server.socket_folder.native()), server.port,
+                                                   quote_option(users[user]), quote_option(database)),
+                                       {}));
     SessionOptions options;
     options.database = database;
     options.connect_timeout = kQuestion;
