@@ -37,6 +37,7 @@ std::string counted(uint64_t n, const char* one, const char* many) {
 }
 
 std::string source_title(const std::string& name, const std::string& address) {
+  if (!address.starts_with("sqlite:")) return printable(name);  // a connection is no name for a person
   const size_t colon = address.find(':');
   const std::string path = colon == std::string::npos ? address : address.substr(colon + 1);
   const std::string file = std::filesystem::path(path).filename().string();
