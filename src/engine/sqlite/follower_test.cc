@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <thread>
 
+#include "engine/sqlite/checkpointer.h"
 #include "engine/sqlite/testing_follow.h"
+#include "engine/sqlite/wal_follow.h"
 
 namespace varve::engine::sqlite {
 namespace {
@@ -418,6 +420,33 @@ TEST_F(FollowerTest, AWalThatLostItsEndAndGrewAgainIsDoubted) {
   follower_ = *Follower::open(kCtx, spec("a.db"), {.batch = 20ms});
   EXPECT_TRUE(rebase(replica_.positions(), 5));
   expect_same("a.db");
+}
+
+// All that was committed while nobody looked is copied already: then nothing keeps the next writer from
+// beginning the WAL anew before it is read.
+TEST_F(FollowerTest, AWalThatBeginsAnewBeforeItWasReadOnIsDoubted) {
+  Program app(at("a.db"));
+  app.exec("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)");
+  follow("a.db");
+  app.exec("INSERT INTO t VALUES(1)");
+  catch_up();
+  const CapturedDatabase after = replica_.positions().databases.at(0);
+  follower_.reset();
+  app.exec("INSERT INTO t VALUES(2)");
+  app.exec("PRAGMA wal_checkpoint(PASSIVE)");
+  Checkpointer checkpointer;
+  const FollowOptions options{.batch = 20ms};
+  auto one = *WalFollower::open(kCtx, {at("a.db"), "a.db"}, options, checkpointer);
+  const auto resumed = one->resume(kCtx, after);
+  ASSERT_TRUE(resumed) << resumed.error().describe();
+  ASSERT_FALSE(*resumed) << **resumed;
+  app.exec("INSERT INTO t VALUES(3)");
+  BatchBuilder batch(options);
+  batch.restart(replica_.txn() + 1, now());
+  const auto found = one->look(kCtx, batch);
+  ASSERT_TRUE(found) << found.error().describe();
+  EXPECT_TRUE(found->doubt);
+  EXPECT_TRUE(batch.empty());
 }
 
 TEST_F(FollowerTest, AStoppedFollowerStillDeliversWhatItCaptured) {

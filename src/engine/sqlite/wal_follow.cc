@@ -118,6 +118,9 @@ Result<std::optional<std::string>> WalFollower::resume(const Context&, const Cap
   }
   position_ = after.wal;
   pages_ = after.pages;
+  // While nobody looked, all that is there may have been copied: then our transaction stands on mark 0, and
+  // the WAL can be restarted before we have read on.
+  behind_ = index.committed.frame > position_.frame;
   if (position_.frame > 0) {
     bool not_yet = false;
     TRY_ASSIGN(const auto doubt, open_wal(index, &not_yet));
