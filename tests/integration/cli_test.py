@@ -173,6 +173,15 @@ class CommandLine(VarveTest):
         self.fails(2, "does not fit", "", "init", "--repo", "./e", "--encryption", "key-file", "--passphrase-file", "p",
                    env=no_passphrase)
 
+    def test_what_only_a_cluster_has_is_refused(self):
+        self.sql("app.db", "CREATE TABLE t(a)")
+        self.init()
+        self.varve("backup", "app.db")
+        for option in (["--delta"], ["--standby"], ["--start"], ["--port", "5433"], ["--action", "pause"],
+                       ["--tablespace-map", "/a=/b"]):
+            self.assertFails(self.run_varve("restore", "app.db", "--target", "x.db", *option), 2, "for PostgreSQL")
+        self.assertFalse(self.path("x.db").exists())
+
     def test_the_kit(self):
         kit = self.init("--kit", "kit.txt", "--json").json["init"]
         self.assertEqual(kit["kit"], "kit.txt")

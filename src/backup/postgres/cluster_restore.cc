@@ -38,6 +38,10 @@ class ClusterRestore {
 
   Result<RestoreReport> run() {
     const auto begun = SteadyClock::now();
+    if (!options_.databases.empty())
+      return fail(
+          Code::kUsage, "--database does not go with a cluster: it is restored whole",
+          "restore it with --start elsewhere and dump the database there, or name its tables by --table");
     if (options_.force)
       return fail(Code::kUsage, "--force does not go with a cluster",
                   "choose an empty --target, or --delta to bring an existing directory back");
@@ -62,7 +66,7 @@ class ClusterRestore {
     report_.point = target.position;
     report_.moment = target.moment;
     report_.fetched = progress_.stored_bytes;
-    if (options_.start) TRY_OK(start(target, directory, *binaries));
+    if (options_.start) TRY_OK(start(directory, *binaries));
     report_.seconds = std::chrono::duration<double>(SteadyClock::now() - begun).count();
     return std::move(report_);
   }
@@ -97,7 +101,7 @@ class ClusterRestore {
     return {};
   }
 
-  Result<> start(const Target& target, const TargetDirectory& directory, const db::Binaries& binaries) {
+  Result<> start(const TargetDirectory& directory, const db::Binaries& binaries) {
     db::ServerOptions options;
     options.isolated = false;
     if (options_.port) options.port = options_.port;
@@ -113,7 +117,6 @@ class ClusterRestore {
         : end == db::RecoveryEnd::kPaused ? "the server is running and waits at the point: look, then "
                                             "SELECT pg_wal_replay_resume()"
                                           : "the server has shut down at the point");
-    (void)target;
     return {};
   }
 

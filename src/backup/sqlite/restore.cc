@@ -175,6 +175,12 @@ class RestoreRun {
 
 Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx, const SourceState& state,
                               const RestoreOptions& options, Progress& progress) {
+  if (options.delta || options.standby || options.start || options.port != 0 ||
+      !options.tablespaces.empty() || options.action != "promote")
+    return fail(Code::kUsage,
+                fmt::format("{} is of SQLite: --delta, --tablespace-map, --action, --standby, --start "
+                            "and --port are for PostgreSQL",
+                            state.source));
   return RestoreRun(repo, ctx, state, options, progress).run();
 }
 
