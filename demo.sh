@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/common.sh
+source tools/demo_words.sh
 
 case ${1:-sqlite} in
   sqlite) ;;
@@ -46,14 +47,6 @@ cd "$folder"
 unset VARVE_CONFIG
 export VARVE_REPO="$repository" VARVE_PASSPHRASE="a passphrase that only you know"
 
-if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
-  bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' off=$'\e[0m'
-else
-  bold='' dim='' green='' red='' off=''
-fi
-pause=${DEMO_PAUSE:-$([[ -t 1 ]] && echo 1 || echo 0)}
-chapter() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; sleep "$pause"; }
-note() { printf '%s%s%s\n' "$dim" "$*" "$off"; }
 run() {
   printf '%s$ %s%s\n' "$green" "$*" "$off"
   "$@"

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/common.sh
+source tools/demo_words.sh
 
 install_packages "for the demo" postgresql-15 util-linux
 ./build.sh
@@ -32,14 +33,6 @@ unset VARVE_REPO VARVE_PASSPHRASE
 export VARVE_CONFIG="$folder/varve.toml" PATH="$folder:$PATH"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
-if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
-  bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' off=$'\e[0m'
-else
-  bold='' dim='' green='' red='' off=''
-fi
-pause=${DEMO_PAUSE:-$([[ -t 1 ]] && echo 1 || echo 0)}
-chapter() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; sleep "$pause"; }
-note() { printf '%s%s%s\n' "$dim" "$*" "$off"; }
 run() {
   printf '%s$ %s%s\n' "$green" "$*" "$off"
   "${as[@]}" "$@"
