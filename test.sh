@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds and tests everything.
-#   ./test.sh            the release build, on real databases and real stores: what continuous integration runs
+#   ./test.sh            the release build, on real databases and real stores; then unit tests with sanitizers, and
+#                        fuzzing: what continuous integration runs
 #   ./test.sh --quick    format, layers, unit tests and the short integration tests: some minutes
-#   ./test.sh --full     sanitizers, fuzzing, and every proof on every kind of store too
+#   ./test.sh --full     also every proof on every kind of store, threads, and the long searches with sanitizers
 #   ./test.sh --tidy     clang-tidy over all sources but the tests (a quarter of an hour)
 # A missing tool, a test that did not run and a step that takes too long are failures. Logs: build/logs/.
 set -euo pipefail
@@ -53,7 +54,9 @@ step() {
   else
     printf 'FAILED  %5d failed  %4d s\n' "$bad" $((SECONDS - begin))
   fi
-  tail -n 60 "$log" | sed 's/^/    /'
+  # What went wrong lies far before the end where many tests run.
+  { grep -E -A 7 '(FAIL|ERROR): |: Failure$|AssertionError|AddressSanitizer|runtime error|: error: ' "$log" | head -n 60; tail -n 40 "$log"; } |
+    sed 's/^/    /'
   return 0
 }
 
@@ -71,6 +74,13 @@ build_preset() {  # PRESET FOLDER [-D…]
   configure "$@"
   cmake --build "$2" -j "$jobs"
 }
+# One build by clang serves the unit tests with sanitizers and the fuzz targets.
+build_sanitized() {
+  configure fuzz build-fuzz
+  cmake --build build-fuzz -j "$jobs" --target unit_tests fuzz_targets
+}
+# Searches through orders of events and through damages: no code that other tests do not run, a hundred times over.
+searches='CopyRace|CollectRace|Replicas\.Each|Mutilation\.'
 run_ctest() {  # FOLDER ARGUMENT…
   local folder=$1
   shift
@@ -94,7 +104,7 @@ check_tidy() {
   cmake --build build-tidy -j "$jobs" --target varve_protos
   run-clang-tidy -quiet -p build-tidy -j "$jobs" "$PWD/src/.*(?<!_test)(?<!\.pb)\.cc\$"
 }
-export -f check_format sources build_preset run_ctest build_tsan run_ctest_tsan check_tidy configure die
+export -f check_format sources build_preset build_sanitized run_ctest build_tsan run_ctest_tsan check_tidy configure die
 export jobs threaded
 call() { step "$1" "$2" bash -euo pipefail -c '"$@"' - "${@:3}"; }
 
@@ -120,15 +130,15 @@ main() {
   if [[ $mode == --release || $mode == --full ]]; then
     call "integration tests" 1800 run_ctest build -L integration -LE short
     call "stores, beside real servers" 2400 run_ctest build -L services
+    call "build (sanitizers, fuzz targets)" 1800 build_sanitized
+    call "unit tests (sanitizers)" 900 run_ctest build-fuzz -L unit -E "$searches"
+    call "fuzzing" 600 tools/run_fuzz.sh 4
   fi
   if [[ $mode == --full ]]; then
     call "proofs on every kind of store" 3600 run_ctest build -L proofs
-    call "build (address, undefined behaviour)" 1800 build_preset asan build-asan
-    call "unit tests (address, undefined behaviour)" 900 run_ctest build-asan -L unit
     call "build (threads)" 1800 build_tsan
     call "unit tests (threads)" 1200 run_ctest_tsan
-    call "build (fuzz targets)" 1800 build_preset fuzz build-fuzz
-    call "fuzzing" 900 tools/run_fuzz.sh 8
+    call "long searches (sanitizers)" 1800 run_ctest build-fuzz -L unit -R "$searches"
   fi
 
   echo

@@ -27,6 +27,8 @@ endif()
 
 # Generates every protobuf header: what tools that read the sources without building need.
 add_custom_target(varve_protos)
+# Builds the unit tests of every module, and no more.
+add_custom_target(unit_tests)
 
 # varve_module(NAME SOURCES a.cc … DEPENDS base … LIBRARIES external … PROTOS x.proto … TESTS a_test.cc …)
 function(varve_module name)
@@ -62,6 +64,7 @@ function(varve_module name)
     add_executable(${name}_test ${M_TESTS})
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(${name}_test PRIVATE varve_${name} GTest::gmock GTest::gtest_main)
+    add_dependencies(unit_tests ${name}_test)
     # Discovered at test time: a sanitizer's binary need not run while it is being built.
     gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_MODE PRE_TEST
       DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS unit)

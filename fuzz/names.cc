@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "os/process.h"
 #include "store/place.h"
+#include "store/store.h"
 
 using namespace varve;
 

@@ -144,7 +144,7 @@ TEST_F(LocalTest, WithoutHardLinksARenameThatDoesNotReplace) {
   EXPECT_EQ(read("a/b"), "first");
   EXPECT_TRUE(temporaries().empty());
   // Taken between the look and the rename.
-  os::set_tracer([this](const os::Call& c) -> Result<> {
+  os::set_tracer([](const os::Call& c) -> Result<> {
     if (c.op == os::Op::kRename) std::ofstream(c.other) << "theirs";
     return {};
   });
