@@ -1,5 +1,6 @@
 """Ended at any instant, a full disk, a failing disk: every committed backup restores, and what was there stays."""
 
+import itertools
 import os
 import random
 import shutil
@@ -70,6 +71,35 @@ class Crash(VarveTest):
         self.assertEqual(self.backup().status, 0)
         self.check_all()
         self.varve("verify")
+
+    def test_killed_at_every_write_of_a_follow(self):
+        """Once where it goes on with its log, once where it begins with a base."""
+        follow = ["log", "follow", "sqlite:app.db", "--once"]
+        self.varve(*follow)
+        for going_on in (True, False):
+            keep = sqlite3.connect(self.path("app.db"), isolation_level=None)  # so that the WAL stays
+            keep.execute("SELECT count(*) FROM t").fetchall()
+            for n in itertools.count(1):
+                self.change()
+                if not going_on:
+                    keep.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                outcome = self.run_varve(*follow, env={"VARVE_TEST_FAULT": f"kill@{n}"})
+                if outcome.status == 0:
+                    break
+                self.assertEqual(outcome.status, -9, outcome)
+                if n % 3 == 0:
+                    self.change()
+                    self.varve(*follow)
+                    self.assertLatest()
+            keep.close()
+            self.assertGreater(n, 8)
+            self.assertLatest()
+        self.varve("verify")
+
+    def assertLatest(self):
+        self.varve("restore", "sqlite:app.db", "--target", "back.db")
+        self.assertEqual(dump(self.path("back.db")), dump(self.path("app.db")))
+        self.path("back.db").unlink()
 
     def test_killed_at_random_moments(self):
         self.backup()
