@@ -135,6 +135,11 @@ Result<RestoreReport> run_restore(repo::RepositoryPtr repo, const Context& ctx, 
   return stored.engine->restore(repo, ctx, stored.state, options, progress);
 }
 
+Result<bool> extracts_databases(repo::RepositoryPtr repo, const Context& ctx, const std::string& source) {
+  TRY_ASSIGN(const Stored stored, load(repo, ctx, source));
+  return stored.engine->extracts_databases();
+}
+
 Result<TablePreview> preview_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
                                     const TableOptions& options) {
   TRY_ASSIGN(const Stored stored, load(repo, ctx, source));

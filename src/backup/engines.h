@@ -71,6 +71,8 @@ class Engine {
   virtual Result<RestoreReport> restore(const repo::RepositoryPtr& repo, const Context& ctx,
                                         const SourceState& state, const RestoreOptions& options,
                                         Progress& progress) const = 0;
+  // Whether one database of a source is brought back as tables are (restore_tables), not by restore().
+  virtual bool extracts_databases() const { return false; }
   // Names of tables are looked at only where the engine can tell without restoring them.
   virtual Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
                                               const SourceState& state, const TableOptions& options) const;

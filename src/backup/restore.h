@@ -64,6 +64,10 @@ struct RestoreReport {
 Result<RestoreReport> run_restore(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
                                   const RestoreOptions& options, Progress& progress);
 
+// Whether one database of the source is restored as TableOptions::database, not as RestoreOptions::databases.
+Result<bool> extracts_databases(repo::RepositoryPtr repo, const Context& ctx, const std::string& source);
+
+// A part of a source: tables or, of a cluster, one whole database.
 struct TableOptions {
   std::vector<std::string> tables;  // "orders", or "app.db:orders" where a source has several databases
   std::string target;               // a new file, or …
@@ -73,7 +77,8 @@ struct TableOptions {
   std::optional<std::string> backup;
 
   // --- PostgreSQL ---
-  std::string into_connection;  // a live database, as libpq names it
+  std::string database;         // instead of tables
+  std::string into_connection;  // a live database, as libpq names it; for a database: a live server
   std::string scratch;          // the folder for the server that replays the log; empty: $TMPDIR
 };
 // What it would cost.
@@ -84,7 +89,7 @@ struct TablePreview {
     uint64_t bytes = 0;            // at the backup, with what belongs to it; 0: not known to it
   };
   RestorePreview restore;
-  std::vector<Table> tables;
+  std::vector<Table> tables;   // or the database
   uint64_t replay_bytes = 0;   // of the log, as the server reads it
   uint64_t scratch_bytes = 0;  // of disk, meanwhile
 };
@@ -97,12 +102,14 @@ struct TableReport {
     uint64_t rows;
   };
   std::vector<Table> tables;
+  std::string database;  // when it was asked for, not tables
   std::string source, backup, target, point;
   Timestamp moment = {};
   uint64_t fetched = 0;
   double seconds = 0;
   std::vector<std::string> notes;
 };
+// `target` and what is added to a live database appear whole or not at all; nothing is ever replaced.
 Result<TableReport> restore_tables(repo::RepositoryPtr repo, const Context& ctx, const std::string& source,
                                    const TableOptions& options, Progress& progress);
 

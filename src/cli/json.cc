@@ -183,6 +183,7 @@ std::string json_restore(const backup::TableReport& r) {
                               {"point", r.point},
                               {"moment", to_rfc3339(r.moment)},
                               {"tables", std::move(tables)},
+                              {"database", text_or_null(r.database)},
                               {"fetched", r.fetched},
                               {"seconds", r.seconds},
                               {"notes", r.notes}});

@@ -61,7 +61,7 @@ std::string restored(const backup::RestoreReport& r, Timestamp reference) {
 }
 
 std::string restored(const backup::TableReport& r, Timestamp reference) {
-  std::string tables;
+  std::string tables = r.database.empty() ? "" : "the database " + printable(r.database);
   for (const auto& t : r.tables)
     tables += fmt::format("{}{} ({})", tables.empty() ? "" : ", ", printable(t.name),
                           counted(t.rows, "row", "rows"));

@@ -38,10 +38,6 @@ class ClusterRestore {
 
   Result<RestoreReport> run() {
     const auto begun = SteadyClock::now();
-    if (!options_.databases.empty())
-      return fail(
-          Code::kUsage, "--database does not go with a cluster: it is restored whole",
-          "restore it with --start elsewhere and dump the database there, or name its tables by --table");
     if (options_.force)
       return fail(Code::kUsage, "--force does not go with a cluster",
                   "choose an empty --target, or --delta to bring an existing directory back");

@@ -117,6 +117,8 @@ class PostgresEngine final : public Engine {
     return postgres::restore(repo, ctx, state, options, progress);
   }
 
+  bool extracts_databases() const override { return true; }
+
   Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
                                       const SourceState& state, const TableOptions& options) const override {
     return postgres::preview_tables(repo, ctx, state, options);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "base/text.h"
 
 namespace varve::backup::postgres {
@@ -22,8 +23,8 @@ bool is_catalogue(const db::Relation& r) {
 bool is_table(const db::Relation& r) {
   return (r.kind == 'r' || r.kind == 'p' || r.kind == 'm') && r.oid >= kFirstNormal;
 }
-bool is_template(const db::Database& d) {
-  return d.name == "template0" || d.name == "template1";
+bool is_template(const std::string& database) {
+  return database == "template0" || database == "template1";
 }
 
 db::RelFile file_of(const db::Database& d, const db::Relation& r) {
@@ -35,6 +36,12 @@ std::string listed(std::vector<std::string> names) {
   for (size_t i = 0; i < std::min(names.size(), kMostListed); ++i) out += (i ? ", " : "") + names[i];
   if (names.size() > kMostListed) out += ", …";
   return out;
+}
+
+Result<> ensure_listed(const db::CaptureData& data) {
+  if (!data.databases.empty()) return {};
+  return fail(Code::kIncomplete, "the backup has no list of tables",
+              "`varve show` tells why; restore the cluster into another folder, and dump the table there");
 }
 
 class Chooser {
@@ -62,7 +69,7 @@ class Chooser {
   std::vector<Candidate> candidates(const db::TableName& name) const {
     std::vector<Candidate> out;
     for (const db::Database& d : data_.databases) {
-      if (!name.database.empty() ? d.name != name.database : is_template(d)) continue;
+      if (!name.database.empty() ? d.name != name.database : is_template(d.name)) continue;
       for (const db::Relation& r : d.relations) {
         if (is_table(r) && r.name == name.name && (name.schema.empty() || r.schema == name.schema))
           out.push_back({&d, &r});
@@ -102,7 +109,7 @@ class Chooser {
     if (name.database.empty()) {
       std::vector<std::string> names;
       for (const db::Database& d : data_.databases)
-        if (!is_template(d)) names.push_back(d.name);
+        if (!is_template(d.name)) names.push_back(d.name);
       if (names.size() != 1) {
         const auto near = nearest_tables(name);
         return fail(Code::kNotFound, fmt::format("the backup knows no table {}", name.text()),
@@ -149,14 +156,37 @@ class Chooser {
 }  // namespace
 
 Result<TableChoice> choose_tables(const db::CaptureData& data, const std::vector<std::string>& asked) {
-  if (data.databases.empty())
-    return fail(Code::kIncomplete, "the backup has no list of tables",
-                "`varve show` tells why; restore the cluster into another folder, and dump the table there");
+  TRY_OK(ensure_listed(data));
   return Chooser(data).choose(asked);
+}
+
+Result<TableChoice> choose_database(const db::CaptureData& data, const std::string& name) {
+  TRY_OK(ensure_listed(data));
+  if (is_template(name))
+    return fail(Code::kUsage, fmt::format("{} is a template for databases, and none", name));
+  TableChoice out;
+  out.database = name;
+  out.whole = true;
+  const auto at = std::ranges::find(data.databases, name, &db::Database::name);
+  if (at != data.databases.end()) {
+    out.listed = &*at;
+    return out;
+  }
+  std::vector<std::string> names;
+  for (const db::Database& d : data.databases)
+    if (!is_template(d.name)) names.push_back(d.name);
+  const auto near = nearest(name, names, 1);
+  log::warn("the backup knows no database {}{}: it may have been made later, so everything is fetched",
+            printable(name), near.empty() ? "" : fmt::format(" (did you mean {}?)", printable(near.front())));
+  return out;
 }
 
 WantedFiles::WantedFiles(const TableChoice& choice) : everything_(choice.listed == nullptr) {
   if (everything_) return;
+  if (choice.whole) {
+    whole_ = choice.listed->oid;
+    return;
+  }
   for (const db::Relation& r : choice.listed->relations) {
     // Sequences are a page each; which of them belong to a table the backup does not say.
     if (r.filenode && (is_catalogue(r) || r.kind == 'S' || choice.relations.contains(r.oid)))
@@ -168,7 +198,7 @@ bool WantedFiles::operator()(const std::string& path) {
   if (everything_) return true;
   const auto file = db::relation_file(path);
   if (!file) return !path.starts_with("log/") && !path.starts_with("pg_log/");
-  if (file->database == 0) return true;
+  if (file->database == 0 || file->database == whole_) return true;
   const db::RelFile key{file->tablespace, file->database, file->filenode};
   if (files_.contains(key)) return true;
   left_out_.insert(key);

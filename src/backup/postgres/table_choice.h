@@ -19,11 +19,14 @@ struct TableChoice {
   const db::Database* listed = nullptr;  // null: made after the backup
   std::vector<db::TableName> tables;     // with database and schema
   std::set<uint32_t> relations;          // the oids known: tables, partitions, their TOAST tables and indexes
+  bool whole = false;                    // all of the database: then no tables are named
 };
 
 // kUsage: of which database or schema? (the hint lists them), or of several databases. kNotFound: no such
 // database, or a name without one that nothing has.
 Result<TableChoice> choose_tables(const db::CaptureData& data, const std::vector<std::string>& asked);
+// All of one database, which may have been made after the backup. kUsage: a template.
+Result<TableChoice> choose_database(const db::CaptureData& data, const std::string& name);
 
 // The files that get their content; every other relation's are sparse. Remembers which those were.
 // Not thread-safe.
@@ -43,6 +46,7 @@ class WantedFiles {
 
  private:
   bool everything_ = false;
+  uint32_t whole_ = 0;  // every file of this database
   std::set<db::RelFile> files_, left_out_;
 };
 

@@ -103,6 +103,20 @@ TEST(WantedFiles, CataloguesAndTheTablesFilesOnly) {
   EXPECT_FALSE(wanted.left_out({30000, 20000, 20006}));
 }
 
+TEST(WantedFiles, OneDatabaseWhole) {
+  const auto data = cluster();
+  const auto choice = choose_database(data, "app");
+  ASSERT_TRUE(choice && choice->whole);
+  WantedFiles wanted(*choice);
+  for (const char* path : {"base/20000/1259", "base/20000/2613", "base/20000/20006", "base/20000/99999",
+                           "global/1260", "pg_tblspc/30000/PG_15_202209061/20000/20006", "pg_xact/0000"})
+    EXPECT_TRUE(wanted(path)) << path;
+  EXPECT_FALSE(wanted("base/20100/1259"));
+  EXPECT_FALSE(wanted("base/20100/20101"));
+  EXPECT_TRUE(WantedFiles(*choose_database(data, "newer")).everything());
+  EXPECT_EQ(choose_database(data, "template1").error().code, Code::kUsage);
+}
+
 TEST(WantedFiles, EverythingOfADatabaseThatIsNotKnown) {
   const auto data = cluster();
   WantedFiles wanted(*choose_tables(data, {"newer.public.t"}));

@@ -1,6 +1,6 @@
-// One table at one moment: the system catalogues and that table's files come back, every other relation is a
-// sparse file as long as it was; a scratch server replays the log to the moment, and the table is dumped and
-// loaded where it was asked for. The cost is the table and the log, not the cluster.
+// One table, or one database, at one moment: the system catalogues and that table's files come back, every
+// other relation is a sparse file as long as it was; a scratch server replays the log to the moment, and the
+// table is dumped and loaded where it was asked for. The cost is the table and the log, not the cluster.
 //
 // Why that replays: the first change of a page after the backup's checkpoint carries the whole page
 // (full_page_writes, which a base backup forces on), so a sparse page is never changed before it is whole.
@@ -10,18 +10,21 @@
 // files were restored: so the guard that it is for them stays.
 #include <algorithm>
 #include <fmt/format.h>
+#include <functional>
 #include <thread>
 #include <unistd.h>
 
 #include "backup/postgres/cluster_files.h"
 #include "backup/postgres/scratch.h"
 #include "backup/postgres/table_choice.h"
+#include "backup/postgres/table_cost.h"
 #include "backup/postgres/target.h"
 #include "backup/postgres/wal_spool.h"
 #include "backup/postgres/work.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/postgres/control_file.h"
+#include "engine/postgres/database_load.h"
 #include "engine/postgres/server.h"
 #include "engine/postgres/table_dump.h"
 #include "engine/postgres/table_load.h"
@@ -34,7 +37,6 @@ using Files = std::vector<db::RelFile>;
 // A table renamed or attached after the backup is found in the first recovery and there in the second; a
 // third can only be needed when something else is wrong.
 constexpr int kMostRecoveries = 3;
-constexpr uint64_t kSpareSpace = 64u << 20;
 
 // The scratch server's settings, beside those that isolate it.
 std::map<std::string, std::string> settings_for(int major) {
@@ -87,36 +89,9 @@ Files named_in_warnings(const os::Path& log) {
   return out;
 }
 
-struct Cost {
-  std::vector<ChosenTable> tables;
-  std::vector<uint64_t> bytes;  // of each
-  uint64_t scratch = 0;         // of disk
-};
-// By the list of the backup's files. Disk: the files, the log, and as much again for the pages that the log
-// brings to other relations; the tables once more as a dump on its way into a database.
-Result<Cost> cost_of(const repo::RepositoryPtr& repo, const Context& ctx, const Target& target,
-                     const TableChoice& choice) {
-  Cost out;
-  out.tables = describe(target.data, choice);
-  out.bytes.resize(out.tables.size());
-  out.scratch = 2 * spool_size(target) + kSpareSpace;
-  repo::SlotReader slots(repo, ctx, {}, nullptr);
-  slots.know(target.base->packs);
-  repo::FileTableReader files(slots, *target.base);
-  WantedFiles wanted(choice);
-  TRY_OK(files.for_each([&](const repo::FileRecord& f) -> Result<> {
-    const repo::FileAttributes& a = f.attributes;
-    if (wanted(a.path)) out.scratch += a.size;
-    const auto file = db::relation_file(a.path);
-    if (!file) return {};
-    for (size_t i = 0; i < out.tables.size(); ++i) {
-      if (!out.tables[i].files.contains({file->tablespace, file->database, file->filenode})) continue;
-      out.bytes[i] += a.size;
-      out.scratch += a.size;
-    }
-    return {};
-  }));
-  return out;
+Result<TableChoice> choose(const Target& target, const TableOptions& options) {
+  return options.database.empty() ? choose_tables(target.data, options.tables)
+                                  : choose_database(target.data, options.database);
 }
 
 class TableRestore {
@@ -130,7 +105,7 @@ class TableRestore {
     TRY_OK(check_options());
     TRY_ASSIGN(target_, find_target(repo_, ctx_, state_, options_.point, options_.backup));
     target_.recovery.action = db::RecoveryTarget::Action::kPromote;
-    TRY_ASSIGN(choice_, choose_tables(target_.data, options_.tables));
+    TRY_ASSIGN(choice_, choose(target_, options_));
     TRY_ASSIGN(binaries_, db::find_binaries(ctx_, target_.data.major()));
     TRY_OK(look_at_destination());
     TRY_ASSIGN(Scratch scratch,
@@ -150,13 +125,18 @@ class TableRestore {
   }
 
  private:
+  static unsigned workers() { return std::clamp(std::thread::hardware_concurrency(), 1u, 8u); }
+
   Result<> check_options() const {
     if (!options_.into.empty())
       return fail(Code::kUsage, "--into names a file; PostgreSQL is reached over a connection",
                   "--into-connection \"host=/run/postgresql user=postgres\"");
     if (options_.target.empty() == options_.into_connection.empty())
-      return fail(Code::kUsage, "where shall the table go?",
+      return fail(Code::kUsage, "where shall it go?",
                   "--into-connection CONNINFO, or --target FILE.sql for a dump");
+    if (!options_.database.empty() && !options_.as.empty() && !options_.target.empty())
+      return fail(Code::kUsage, "--as names the database that --into-connection makes",
+                  "a dump is loaded into a database of any name");
     if (!options_.as.empty() && options_.as.size() > db::kLongestIdentifier)
       return fail(Code::kUsage, fmt::format("--as: a name has at most {} bytes", db::kLongestIdentifier));
     return {};
@@ -173,12 +153,17 @@ class TableRestore {
       report_.target = file_.native();
       return {};
     }
-    db::LoadOptions load;
+    db::LoadOptions& load = load_options_;
     TRY_ASSIGN(load.into, db::is_address(options_.into_connection)
                               ? db::parse_source(options_.into_connection)
                               : db::make_source(options_.into_connection, {}));
     load.as = options_.as;
-    load_options_ = load;
+    if (choice_.whole) {
+      TRY_ASSIGN(auto to, db::DatabaseTarget::open(ctx_, load.into));
+      TRY_OK(to.ensure_free(ctx_, new_name()));
+      report_.target = to.text();
+      return {};
+    }
     TRY_ASSIGN(auto to, db::LoadTarget::open(ctx_, load, choice_.database));
     for (const db::TableName& t : choice_.tables)
       TRY_OK(to.ensure_free(ctx_, t.schema, options_.as.empty() ? t.name : options_.as));
@@ -186,9 +171,12 @@ class TableRestore {
     return {};
   }
 
+  // Of the database that is made.
+  const std::string& new_name() const { return options_.as.empty() ? choice_.database : options_.as; }
+
   Result<> ensure_space(const Scratch& scratch) const {
     TRY_ASSIGN(const uint64_t free, os::free_space(scratch.path()));
-    TRY_ASSIGN(const Cost cost, cost_of(repo_, ctx_, target_, choice_));
+    TRY_ASSIGN(const TableCost cost, cost_of(repo_, ctx_, target_, choice_));
     const uint64_t needed = cost.scratch;
     if (free >= needed) return {};
     return fail(
@@ -229,7 +217,7 @@ class TableRestore {
                TargetDirectory::prepare(ctx_, scratch.data(), target_.data.system_id, false));
     TRY_OK(directory.begin(target_.data.system_id));
     repo::SlotReaderOptions slot_options;
-    slot_options.workers = std::clamp(std::thread::hardware_concurrency(), 1u, 8u);
+    slot_options.workers = workers();
     repo::SlotReader slots(repo_, ctx_, slot_options, &progress_);
     slots.know(target_.base->packs);
     FilesOptions how;
@@ -304,6 +292,7 @@ class TableRestore {
   }
 
   Result<> deliver(const Scratch& scratch) {
+    if (choice_.whole) return deliver_database(scratch);
     for (const db::TakenTable& t : database_->tables()) {
       if (t.persistence != 'u') continue;
       report_.notes.push_back(
@@ -315,6 +304,20 @@ class TableRestore {
     TRY_OK(file_.empty() ? into_database(scratch) : into_file());
     for (const db::TakenTable& t : database_->tables())
       report_.tables.push_back({db::TableName{choice_.database, t.schema, t.name}.text(), t.rows});
+    return {};
+  }
+
+  Result<> deliver_database(const Scratch& scratch) {
+    report_.database = file_.empty() ? new_name() : choice_.database;
+    TRY_ASSIGN(report_.notes, db::not_dumped(ctx_, *database_));
+    progress_.begin("copying the database", 0);
+    if (!file_.empty())
+      return write_file([&](const os::Path& part, bool plain) {
+        return db::dump_database(ctx_, binaries_, *database_, part, plain);
+      });
+    TRY_ASSIGN(auto to, db::DatabaseTarget::open(ctx_, load_options_.into));
+    TRY_ASSIGN(const auto notes, to.load(ctx_, binaries_, *database_, new_name(), scratch.path(), workers()));
+    report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
     return {};
   }
 
@@ -330,10 +333,17 @@ class TableRestore {
     if (!options_.as.empty())
       TRY_OK(db::rename_table(ctx_, *database_, options_.as,
                               [](const std::string&) { return std::vector<std::string>{}; }));
-    db::DumpOptions how;
-    how.plain = file_.extension() == ".sql";
+    return write_file([&](const os::Path& part, bool plain) {
+      db::DumpOptions how;
+      how.plain = plain;
+      return db::dump_tables(ctx_, binaries_, *database_, part, how);
+    });
+  }
+
+  // The file appears whole, or not at all.
+  Result<> write_file(const std::function<Result<>(const os::Path&, bool plain)>& write) const {
     const os::Path part = file_.native() + ".varve-part";
-    auto made = db::dump_tables(ctx_, binaries_, *database_, part, how);
+    auto made = write(part, file_.extension() == ".sql");
     if (made) made = os::rename_no_replace(part, file_);
     if (!made) (void)os::remove_file(part);
     TRY_OK(made);
@@ -366,11 +376,11 @@ Result<TableReport> restore_tables(const repo::RepositoryPtr& repo, const Contex
 Result<TablePreview> preview_tables(const repo::RepositoryPtr& repo, const Context& ctx,
                                     const SourceState& state, const TableOptions& options) {
   TRY_ASSIGN(const Target target, find_target(repo, ctx, state, options.point, options.backup));
-  TRY_ASSIGN(const TableChoice choice, choose_tables(target.data, options.tables));
+  TRY_ASSIGN(const TableChoice choice, choose(target, options));
   TablePreview out;
   out.restore = {*target.base, target.moment, target.position, target.pieces, target.log_bytes};
   out.replay_bytes = spool_size(target);
-  TRY_ASSIGN(const Cost cost, cost_of(repo, ctx, target, choice));
+  TRY_ASSIGN(const TableCost cost, cost_of(repo, ctx, target, choice));
   for (size_t i = 0; i < cost.tables.size(); ++i) {
     const ChosenTable& t = cost.tables[i];
     out.tables.push_back({t.name, t.rows > 0 ? std::optional(t.rows) : std::nullopt, cost.bytes[i]});

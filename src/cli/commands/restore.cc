@@ -22,33 +22,54 @@ struct Options {
 };
 
 Result<> check_options(const Session& session, const Options& o) {
-  const bool tables = !o.tables.empty();
+  const bool tables = !o.tables.empty(), part = tables || !o.databases.empty();
   if (!o.target.empty() && !o.into.empty())
     return fail(Code::kUsage, "--target and --into exclude each other",
                 "--target FILE makes a new database, --into FILE adds to one");
   if (!o.into_connection.empty() && (!o.target.empty() || !o.into.empty()))
     return fail(Code::kUsage, "--into-connection goes with neither --target nor --into",
-                "a table goes to one place at a time");
+                "a part goes to one place at a time");
   if (tables && o.target.empty() && o.into.empty() && o.into_connection.empty() && !o.dry_run)
     return fail(Code::kUsage, "where shall the table go?",
                 fmt::format("into a new file: {}\nor beside the live one: {}\n(PostgreSQL: {})",
                             session.typed("--target restored.db"), session.typed("--into app.db --as NAME"),
                             session.typed("--into-connection host=/run/postgresql --as NAME")));
-  if (!tables && (!o.into.empty() || !o.into_connection.empty()))
-    return fail(Code::kUsage, "--into takes tables: name them by --table NAME");
-  if (!tables && !o.scratch.empty())
-    return fail(Code::kUsage, "--scratch goes with --table", "a whole restore needs no other folder");
-  if (!tables && !o.as.empty())
-    return fail(Code::kUsage, "--as names a table: give the one to restore by --table NAME");
+  if (!tables && !o.into.empty()) return fail(Code::kUsage, "--into takes tables: name them by --table NAME");
+  if (!part && !o.into_connection.empty())
+    return fail(Code::kUsage, "--into-connection takes tables or a database: --table NAME, --database NAME");
+  if (!part && !o.scratch.empty())
+    return fail(Code::kUsage, "--scratch goes with --table or --database",
+                "a whole restore needs no other folder");
+  if (!part && !o.as.empty())
+    return fail(Code::kUsage, "--as names a table or a database: give it by --table NAME or --database NAME");
   if (!o.as.empty() && o.tables.size() > 1) return fail(Code::kUsage, "--as is for one --table");
   if (tables && o.force)
     return fail(Code::kUsage, "--force does not go with --table: tables never replace anything");
   if (tables && !o.databases.empty())
     return fail(Code::kUsage, "--database does not go with --table",
                 "name the database before the table: --table app.db:orders");
-  if (!tables && o.target.empty() && !o.dry_run)
+  if (!tables && o.target.empty() && o.into_connection.empty() && !o.dry_run)
     return fail(Code::kUsage, "where to?", session.typed("--target restored.db"));
   return {};
+}
+
+// What a cluster's database, restored beside the living ones, has nothing to do with; and what nothing but it
+// has.
+Result<bool> is_one_database(Session& session, const Options& o, const repo::RepositoryPtr& repo,
+                             const std::string& source) {
+  if (o.databases.empty()) return false;
+  TRY_ASSIGN(const bool part, backup::extracts_databases(repo, session.ctx(), source));
+  if (!part && (!o.into_connection.empty() || !o.as.empty() || !o.scratch.empty()))
+    return fail(Code::kUsage, "--into-connection, --as and --scratch are for databases of PostgreSQL",
+                "--target FILE makes a new one");
+  if (!part) return false;
+  if (o.databases.size() > 1)
+    return fail(Code::kUsage, "one --database at a time", "each comes from a moment of its own");
+  if (o.force || o.delta || o.standby || o.start || !o.tablespaces.empty())
+    return fail(Code::kUsage,
+                "--force, --delta, --standby, --start and --tablespace-map are for whole clusters",
+                "a database comes beside the living ones: --into-connection CONNINFO --as NAME");
+  return true;
 }
 
 // What every restore begins with: the source, the backup if one is named, the point.
@@ -57,6 +78,7 @@ struct Chosen {
   std::string source;
   std::optional<std::string> backup;
   backup::Point point;
+  bool part = false;  // tables, or a cluster's database
 };
 
 Result<Chosen> choose(Session& session, const Options& o) {
@@ -69,12 +91,15 @@ Result<Chosen> choose(Session& session, const Options& o) {
   if (!o.backup.empty()) {
     TRY_ASSIGN(out.backup, session.stored_backup(*out.repo, out.source, o.backup));
   }
+  TRY_ASSIGN(const bool database, is_one_database(session, o, out.repo, out.source));
+  out.part = database || !o.tables.empty();
   return out;
 }
 
 backup::TableOptions table_options(const Options& o, const Chosen& chosen) {
   backup::TableOptions options;
   options.tables = o.tables;
+  if (o.tables.empty()) options.database = o.databases.front();
   options.target = o.target;
   options.into = o.into;
   options.into_connection = o.into_connection;
@@ -86,7 +111,7 @@ backup::TableOptions table_options(const Options& o, const Chosen& chosen) {
 }
 
 Result<backup::TablePreview> preview(Session& session, const Options& o, const Chosen& chosen) {
-  if (!o.tables.empty())
+  if (chosen.part)
     return backup::preview_tables(chosen.repo, session.ctx(), chosen.source, table_options(o, chosen));
   backup::TablePreview out;
   TRY_ASSIGN(out.restore,
@@ -94,8 +119,8 @@ Result<backup::TablePreview> preview(Session& session, const Options& o, const C
   return out;
 }
 
-std::string table_line(const backup::TablePreview::Table& t) {
-  std::string out = fmt::format("  only the table {}", printable(t.name));
+std::string part_line(const char* kind, const backup::TablePreview::Table& t) {
+  std::string out = fmt::format("  only the {} {}", kind, printable(t.name));
   if (t.bytes > 0) out += fmt::format(", {} at the backup", human_size(t.bytes));
   if (t.rows) out += fmt::format(", some {} rows", human_count(*t.rows));
   return out;
@@ -128,7 +153,8 @@ Result<int> plan_only(Session& session, const Options& o, const Chosen& chosen) 
   if (plan.pieces > 0)
     session.out().line(fmt::format("  and {} of the log ({})", counted(plan.pieces, "piece", "pieces"),
                                    human_size(plan.log_bytes)));
-  for (const auto& t : plan.estimates) session.out().line(table_line(t));
+  for (const auto& t : plan.estimates)
+    session.out().line(part_line(o.tables.empty() ? "database" : "table", t));
   if (plan.scratch_bytes > 0)
     session.out().line(
         fmt::format("  a scratch server replays {} of the log; with it some {} of disk are needed "
@@ -141,7 +167,7 @@ void add_notes(const Session& session, std::vector<std::string>& notes) {
   for (auto& n : session.fallback_notes()) notes.push_back(std::move(n));
 }
 
-Result<int> tables(Session& session, const Options& o, const Chosen& chosen) {
+Result<int> part(Session& session, const Options& o, const Chosen& chosen) {
   const backup::TableOptions options = table_options(o, chosen);
   Progress progress;
   auto report = [&] {
@@ -213,7 +239,7 @@ Result<int> run(Session& session, const Options& o) {
   TRY_OK(check_options(session, o));
   TRY_ASSIGN(const Chosen chosen, choose(session, o));
   if (o.dry_run) return plan_only(session, o, chosen);
-  return o.tables.empty() ? whole(session, o, chosen) : tables(session, o, chosen);
+  return chosen.part ? part(session, o, chosen) : whole(session, o, chosen);
 }
 
 }  // namespace
@@ -234,11 +260,13 @@ void declare_restore(Command root) {
       .option("--table", o->tables, "NAME", "Only this table, with its indexes and triggers")
       .option("--into", o->into, "FILE", "With --table: put it into this live database, beside what is there")
       .option("--into-connection", o->into_connection, "CONNINFO",
-              "PostgreSQL, with --table: put it into this live server's database, beside what is there")
-      .option("--as", o->as, "NAME", "With --table: under this name")
+              "PostgreSQL, with --table or --database: put it into this live server, beside what is there")
+      .option("--as", o->as, "NAME", "With --table; PostgreSQL: also with --database: under this name")
       .option("--scratch", o->scratch, "DIR",
-              "PostgreSQL, with --table: where the log is replayed meanwhile ($TMPDIR)")
-      .option("--database", o->databases, "NAME", "Of a source with several databases: only this one")
+              "PostgreSQL, with --table or --database: where the log is replayed meanwhile ($TMPDIR)")
+      .option("--database", o->databases, "NAME",
+              "Of a source with several databases: only this one. Of a cluster: into another by "
+              "--into-connection, or as a dump: --target FILE.sql or FILE.dump")
       .flag("--force", o->force, "Replace the target; what was there is kept beside it")
       .flag("--dry-run", o->dry_run, "Only tell what would be used")
       .flag("--delta", o->delta,
@@ -260,6 +288,10 @@ void declare_restore(Command root) {
           "varve restore app --table public.orders --to before:731402 --into-connection "
           "host=/run/postgresql --as orders_before",
           "PostgreSQL: the same, just before that transaction")
+      .example(
+          "varve restore app --database shop --to \"5 minutes ago\" --into-connection host=/run/postgresql "
+          "--as shop_before",
+          "PostgreSQL: one database of a cluster, beside the live one")
       .example("varve restore app.db --dry-run", "what a restore would use, without doing it")
       .action([o](Session& s) { return run(s, *o); });
 }

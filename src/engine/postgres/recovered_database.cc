@@ -224,6 +224,17 @@ Result<> RecoveredDatabase::rename(const Context& ctx,
   return load_members(ctx);
 }
 
+// Not by ALTER DATABASE: that is not for the database one is in, and no other can be entered, for their
+// catalogues are sparse.
+Result<> RecoveredDatabase::rename_database(const Context& ctx, const std::string& name) {
+  TRY_OK(session_->query(ctx, "SET allow_system_table_mods = on"));
+  TRY_OK(session_->query(ctx, "UPDATE pg_catalog.pg_database SET datname = $1 WHERE oid = $2::pg_catalog.oid",
+                         {name, std::to_string(oid_)}));
+  database_ = name;
+  TRY_ASSIGN(spec_, make_source(spec_.connection + " dbname=" + quote_option(name), {}));
+  return {};
+}
+
 Result<std::vector<std::string>> RecoveredDatabase::names_in(const Context& ctx, const std::string& schema) {
   TRY_ASSIGN(const Rows rows, session_->query(ctx,
                                               "SELECT c.relname FROM pg_catalog.pg_class c"

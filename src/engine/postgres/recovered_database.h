@@ -65,6 +65,8 @@ class RecoveredDatabase {
 
   // Gives members other names. `to`: by oid.
   Result<> rename(const Context& ctx, const std::vector<std::pair<uint32_t, std::string>>& to);
+  // Gives the database itself another name. Its own session stays.
+  Result<> rename_database(const Context& ctx, const std::string& name);
   // Every name that relations of a schema have here.
   Result<std::vector<std::string>> names_in(const Context& ctx, const std::string& schema);
   // Takes the foreign keys off the tables and returns them.
