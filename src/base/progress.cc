@@ -17,6 +17,9 @@ void Progress::begin(const char* name, uint64_t bytes, uint64_t items) {
 
 std::string progress_line(const Progress& p, double seconds) {
   const uint64_t done = p.done_bytes, total = p.total_bytes;
+  if (done == 0 && total == 0)  // what is not counted
+    return fmt::format("{}  {}", p.phase.load(),
+                       to_human(std::chrono::seconds(static_cast<int64_t>(seconds))));
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
   std::string out = fmt::format("{}  {}", p.phase.load(), human_size(done));
   if (total > 0) {

@@ -166,7 +166,7 @@ TEST(Progress, Line) {
   p.done_bytes = 1 << 20;
   EXPECT_EQ(progress_line(p, 2.0), "reading  1.0 MiB of 2.0 MiB (50 %), 512 KiB/s, 3 s left");
   p.begin("scanning", 0);
-  EXPECT_EQ(progress_line(p, 0), "scanning  0 B, 0 B/s");
+  EXPECT_EQ(progress_line(p, 2.5), "scanning  2 s");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "backup/postgres/cluster_files.h"
 #include "backup/postgres/target.h"
 #include "backup/postgres/work.h"
+#include "engine/postgres/configuration.h"
 #include "engine/postgres/recovery.h"
 #include "engine/postgres/server.h"
 
@@ -62,7 +63,7 @@ class ClusterRestore {
     report_.point = target.position;
     report_.moment = target.moment;
     report_.fetched = progress_.stored_bytes;
-    if (options_.start) TRY_OK(start(directory, *binaries));
+    if (options_.start) TRY_OK(start(directory, *binaries, target.data.start_lsn));
     report_.seconds = std::chrono::duration<double>(SteadyClock::now() - begun).count();
     return std::move(report_);
   }
@@ -82,11 +83,13 @@ class ClusterRestore {
     how.delta = options_.delta && directory.had_files();
     TRY_ASSIGN(FilesRestored done,
                restore_files(*repo_, ctx_, directory, slots, *target.base, target.data, how, progress_));
+    TRY_ASSIGN(const auto placed, db::place_configuration(directory.path(), target.data.configuration));
     TRY_OK(db::install_recovery(directory.path(), settings, options_.standby));
     TRY_OK(directory.finish(done.control_file, done.control_mode));
     report_.files = done.files;
     report_.bytes = done.bytes;
     report_.notes = std::move(done.notes);
+    report_.notes.insert(report_.notes.end(), placed.begin(), placed.end());
     if (how.delta)
       report_.notes.push_back(fmt::format("{} of {} bytes were there already", done.kept, done.bytes));
     if (target.data.bad_page_count > 0)
@@ -97,7 +100,7 @@ class ClusterRestore {
     return {};
   }
 
-  Result<> start(const TargetDirectory& directory, const db::Binaries& binaries) {
+  Result<> start(const TargetDirectory& directory, const db::Binaries& binaries, uint64_t start_lsn) {
     db::ServerOptions options;
     options.isolated = false;
     if (options_.port) options.port = options_.port;
@@ -105,14 +108,16 @@ class ClusterRestore {
     progress_.begin("recovering", 0);
     TRY_ASSIGN(const db::RunningServer server, db::start_server(ctx_, directory.path(), binaries, options));
     TRY_ASSIGN(const db::RecoveryEnd end,
-               db::wait_until_recovered(ctx_, server, [&](const db::RecoveryProgress& p) {
+               db::wait_until_recovered(ctx_, server, options_.standby, [&](const db::RecoveryProgress& p) {
                  if (p.moment) report_.moment = *p.moment;
+                 if (p.replayed > start_lsn) progress_.done_bytes = p.replayed - start_lsn;
                }));
     report_.notes.push_back(
-        end == db::RecoveryEnd::kServing  ? fmt::format("the server is running, port {}", server.port)
-        : end == db::RecoveryEnd::kPaused ? "the server is running and waits at the point: look, then "
-                                            "SELECT pg_wal_replay_resume()"
-                                          : "the server has shut down at the point");
+        end == db::RecoveryEnd::kServing   ? fmt::format("the server is running, port {}", server.port)
+        : end == db::RecoveryEnd::kStandby ? fmt::format("the standby is running, port {}", server.port)
+        : end == db::RecoveryEnd::kPaused  ? "the server is running and waits at the point: look, then "
+                                             "SELECT pg_wal_replay_resume()"
+                                           : "the server has shut down at the point");
     return {};
   }
 

@@ -282,7 +282,7 @@ Result<RunningServer> start_server(const Context& ctx, const os::Path& data_dire
   return out;
 }
 
-Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer& server,
+Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer& server, bool standby,
                                          const std::function<void(const RecoveryProgress&)>& progress) {
   std::unique_ptr<Connection> session;
   RecoveryProgress seen;
@@ -300,13 +300,17 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
       SessionOptions options;
       options.connect_timeout = kQuestion;
       auto opened = Connection::open(ctx, server.spec(), options);
-      // Refused: it is starting, or not consistent yet.
-      if (opened) session = std::move(*opened);
+      // Refused: it is starting, or not consistent yet. With hot_standby off it will never let one in.
+      if (opened)
+        session = std::move(*opened);
+      else if (standby && opened.error().message.find("Hot standby mode is disabled") != std::string::npos)
+        return RecoveryEnd::kStandby;
     }
     seen.connected = session && session->is_open();
     std::optional<RecoveryEnd> end;
     if (seen.connected) (void)ask(ctx.with_deadline(kQuestion), *session, seen, end);
     if (end) return *end;
+    if (standby && seen.replayed > 0) return RecoveryEnd::kStandby;
     if (progress && SteadyClock::now() - reported >= kReport) {
       progress(seen);
       reported = SteadyClock::now();

@@ -66,13 +66,15 @@ struct RecoveryProgress {
 enum class RecoveryEnd {
   kServing /* writable */,
   kPaused /* at the target */,
-  kShutDown /* at the target */
+  kShutDown /* at the target */,
+  kStandby /* it lets one read, and goes on */
 };
 
 // Until the recovery is over; `progress` is called every second or so. kDatabase with the server's own words
 // when it ends otherwise (target not reached, WAL missing). When the context ends first, the server is left
-// running.
+// running. A standby's recovery is never over: it is waited for until it lets one in.
 Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer& server,
+                                         bool standby = false,
                                          const std::function<void(const RecoveryProgress&)>& progress = {});
 
 // Ends it: by a fast shutdown, after `patience` by an immediate one, then by force. Fine when it has ended
