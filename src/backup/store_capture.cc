@@ -216,9 +216,9 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   for (const auto& f : files) m.size += f.size;
   progress.begin("reading", m.size, files.size());
   std::unique_ptr<ChangedPages> changes;
-  std::string why_compared;
+  m.warnings = choice.warnings;
   if (writer->parent() && hooks.changes) {
-    TRY_ASSIGN(changes, hooks.changes(*writer->parent(), why_compared));
+    TRY_ASSIGN(changes, hooks.changes(*writer->parent(), m.warnings));
   }
   FilesCopy copy(ctx, capture, files, *writer, changes.get(), progress);
   TRY_OK(copy.run(worker_count(options.workers)));
@@ -250,8 +250,6 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   m.lineage = info.lineage;
   m.engine_data = std::move(end.engine_data);
   m.catalogue = std::move(end.tables);
-  m.warnings = choice.warnings;
-  if (!why_compared.empty()) m.warnings.push_back("everything was read and compared: " + why_compared);
   m.warnings.insert(m.warnings.end(), end.warnings.begin(), end.warnings.end());
   if (hooks.before_commit) TRY_OK(hooks.before_commit(m));
   return writer->commit(std::move(m));
@@ -266,8 +264,10 @@ Result<repo::Manifest> store_captures(const repo::RepositoryPtr& repo, const Con
     TRY_ASSIGN(auto capture, open());
     CaptureHooks own = hooks(*capture);
     if (!trust_log)
-      own.changes = [](const repo::Manifest&, std::string& why) -> Result<std::unique_ptr<ChangedPages>> {
-        why = "a sample showed that the log does not tell every change";
+      own.changes = [](const repo::Manifest&,
+                       std::vector<std::string>& warnings) -> Result<std::unique_ptr<ChangedPages>> {
+        warnings.emplace_back(
+            "everything was read and compared: a sample showed that the log does not tell every change");
         return nullptr;
       };
     auto made = store_capture(repo, ctx, source, *capture, again, own, progress);

@@ -24,9 +24,10 @@ class ChangedPages {
 // What an engine adds.
 struct CaptureHooks {
   std::string id = {};  // the backup's; empty: a new one
-  // Once the parent is chosen. Null: everything is read and compared; `why` says the reason, for the
-  // manifest.
-  std::function<Result<std::unique_ptr<ChangedPages>>(const repo::Manifest& parent, std::string& why)>
+  // Once the parent is chosen. Null: everything is read and compared, and a warning for the manifest says
+  // why.
+  std::function<Result<std::unique_ptr<ChangedPages>>(const repo::Manifest& parent,
+                                                      std::vector<std::string>& warnings)>
       changes = {};
   // After the capture has ended, before the commit: its place in the log. What recovery needs of the log must
   // be in the repository when it returns.
