@@ -41,7 +41,8 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
                                      const BackupOptions& options, const CaptureHooks& hooks,
                                      Progress& progress);
 
-// Opens a capture and stores it, again when a collection was in the way.
+// Opens a capture and stores it, again when a collection was in the way, and once more without hooks.changes
+// when a sample showed that it is wrong; any other error is passed on.
 using OpenCapture = std::function<Result<std::unique_ptr<engine::Capture>>()>;
 using MakeHooks = std::function<CaptureHooks(engine::Capture&)>;
 Result<repo::Manifest> store_captures(const repo::RepositoryPtr& repo, const Context& ctx,
