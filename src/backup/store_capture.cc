@@ -88,6 +88,8 @@ class FilesCopy {
     return group.wait();
   }
   uint64_t read() const { return read_; }
+  // A sample contradicted what is said to be unchanged: run() failed by that, or would have.
+  bool contradicted() const { return contradicted_; }
 
  private:
   using File = repo::BackupWriter::FileWriter;
@@ -165,6 +167,7 @@ class FilesCopy {
       TRY_OK(reader.read(page * spec.page_size, now));
       read_ += now.size();
       if (!changes_->contradicts(before, now)) continue;
+      contradicted_ = true;
       return fail(Code::kIncomplete, fmt::format("page {} of {} changed, and {} does not tell", page,
                                                  spec.path, changes_->from()));
     }
@@ -179,6 +182,7 @@ class FilesCopy {
   Progress& progress_;
   uint64_t sample_every_ = 1;
   std::atomic<uint64_t> read_{0};
+  std::atomic<bool> contradicted_{false};
 };
 
 Result<> copy_late(const engine::LateFile& late, repo::BackupWriter& writer) {
@@ -196,12 +200,10 @@ std::string host_name() {
   return ::uname(&u) == 0 ? u.nodename : "";
 }
 
-}  // namespace
-
-Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Context& ctx,
-                                     const Source& source, engine::Capture& capture,
-                                     const BackupOptions& options, const CaptureHooks& hooks,
-                                     Progress& progress) {
+// As store_capture(); `contradicted`: it failed because what hooks.changes says is wrong.
+Result<repo::Manifest> store_once(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
+                                  engine::Capture& capture, const BackupOptions& options,
+                                  const CaptureHooks& hooks, Progress& progress, bool& contradicted) {
   const Timestamp started = now();
   TRY_ASSIGN(repo::ManifestList backups, repo::load_manifests(*repo, ctx, source.name));
   const Choice choice = choose(backups, options, started);
@@ -216,12 +218,14 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   for (const auto& f : files) m.size += f.size;
   progress.begin("reading", m.size, files.size());
   std::unique_ptr<ChangedPages> changes;
-  std::string why_compared;
+  m.warnings = choice.warnings;
   if (writer->parent() && hooks.changes) {
-    TRY_ASSIGN(changes, hooks.changes(*writer->parent(), why_compared));
+    TRY_ASSIGN(changes, hooks.changes(*writer->parent(), m.warnings));
   }
   FilesCopy copy(ctx, capture, files, *writer, changes.get(), progress);
-  TRY_OK(copy.run(worker_count(options.workers)));
+  const auto copied = copy.run(worker_count(options.workers));
+  contradicted = copy.contradicted();
+  TRY_OK(copied);
   TRY_ASSIGN(engine::CaptureEnd end, capture.finish(ctx));
   for (const engine::LateFile& late : end.late_files) {
     m.size += late.spec.size;
@@ -250,11 +254,19 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
   m.lineage = info.lineage;
   m.engine_data = std::move(end.engine_data);
   m.catalogue = std::move(end.tables);
-  m.warnings = choice.warnings;
-  if (!why_compared.empty()) m.warnings.push_back("everything was read and compared: " + why_compared);
   m.warnings.insert(m.warnings.end(), end.warnings.begin(), end.warnings.end());
   if (hooks.before_commit) TRY_OK(hooks.before_commit(m));
   return writer->commit(std::move(m));
+}
+
+}  // namespace
+
+Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Context& ctx,
+                                     const Source& source, engine::Capture& capture,
+                                     const BackupOptions& options, const CaptureHooks& hooks,
+                                     Progress& progress) {
+  bool contradicted = false;
+  return store_once(repo, ctx, source, capture, options, hooks, progress, contradicted);
 }
 
 Result<repo::Manifest> store_captures(const repo::RepositoryPtr& repo, const Context& ctx,
@@ -266,19 +278,21 @@ Result<repo::Manifest> store_captures(const repo::RepositoryPtr& repo, const Con
     TRY_ASSIGN(auto capture, open());
     CaptureHooks own = hooks(*capture);
     if (!trust_log)
-      own.changes = [](const repo::Manifest&, std::string& why) -> Result<std::unique_ptr<ChangedPages>> {
-        why = "a sample showed that the log does not tell every change";
+      own.changes = [](const repo::Manifest&,
+                       std::vector<std::string>& warnings) -> Result<std::unique_ptr<ChangedPages>> {
+        warnings.emplace_back(
+            "everything was read and compared: a sample showed that the log does not tell every change");
         return nullptr;
       };
-    auto made = store_capture(repo, ctx, source, *capture, again, own, progress);
+    bool contradicted = false;
+    auto made = store_once(repo, ctx, source, *capture, again, own, progress, contradicted);
     if (made || attempt == kAttempts) return made;
-    const Code code = made.error().code;
-    if (code == Code::kIncomplete && trust_log && own.changes) {
+    if (contradicted) {
       log::warn("{}; reading everything", made.error().describe());
       trust_log = false;
       continue;
     }
-    if (code != Code::kConflict) return made;
+    if (made.error().code != Code::kConflict) return made;
     log::warn("{}; trying again", made.error().describe());
     again.type = Type::kFull;  // builds on nothing that could be condemned
   }

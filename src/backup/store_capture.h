@@ -24,9 +24,10 @@ class ChangedPages {
 // What an engine adds.
 struct CaptureHooks {
   std::string id = {};  // the backup's; empty: a new one
-  // Once the parent is chosen. Null: everything is read and compared; `why` says the reason, for the
-  // manifest.
-  std::function<Result<std::unique_ptr<ChangedPages>>(const repo::Manifest& parent, std::string& why)>
+  // Once the parent is chosen. Null: everything is read and compared, and a warning for the manifest says
+  // why.
+  std::function<Result<std::unique_ptr<ChangedPages>>(const repo::Manifest& parent,
+                                                      std::vector<std::string>& warnings)>
       changes = {};
   // After the capture has ended, before the commit: its place in the log. What recovery needs of the log must
   // be in the repository when it returns.
@@ -40,7 +41,8 @@ Result<repo::Manifest> store_capture(const repo::RepositoryPtr& repo, const Cont
                                      const BackupOptions& options, const CaptureHooks& hooks,
                                      Progress& progress);
 
-// Opens a capture and stores it, again when a collection was in the way.
+// Opens a capture and stores it, again when a collection was in the way, and once more without hooks.changes
+// when a sample showed that it is wrong; any other error is passed on.
 using OpenCapture = std::function<Result<std::unique_ptr<engine::Capture>>()>;
 using MakeHooks = std::function<CaptureHooks(engine::Capture&)>;
 Result<repo::Manifest> store_captures(const repo::RepositoryPtr& repo, const Context& ctx,

@@ -199,6 +199,46 @@ class Changes(PostgresTest):
         self.assertIn("is not in the repository", " ".join(backup["warnings"]))
         self.assertRestores(server.dump(), "--to", "end")
 
+    def test_a_change_that_the_log_does_not_tell(self):
+        """A table's file comes back from elsewhere behind the server's back: the map of changes is wrong, and a sample says so."""
+        server = self.begin()
+        server.psql("CREATE TABLE t AS SELECT g AS a, repeat('old', 500) AS b FROM generate_series(1, 3000) g; CHECKPOINT")
+        file = server.data / server.psql("SELECT pg_relation_filepath('t')")
+        old = file.read_bytes()
+        server.psql("UPDATE t SET b = repeat('new', 500); VACUUM t")
+        self.backup()
+        server.stop()
+        file.write_bytes(old + file.read_bytes()[len(old):])
+        server.start(**self.archiving())
+        backup = self.backup("incremental")
+        self.assertEqual((backup["type"], backup["changed_pages_from"]), ("incremental", "comparison"))
+        self.assertIn("a sample showed that the log does not tell every change", " ".join(backup["warnings"]))
+        server.stop()
+        self.restore("back", "--to", "end")
+        self.assertTrue((self.folder / "back" / file.relative_to(server.data)).read_bytes() == file.read_bytes())
+
+    def test_a_parent_on_a_branch_that_was_left(self):
+        """What it holds of that branch no log tells: it is no base for what the log of the other branch says."""
+        server = self.begin()
+        server.psql("CREATE TABLE t AS SELECT g AS a, 0 AS b FROM generate_series(1, 30000) g; VACUUM (FREEZE) t")
+        first = self.backup()
+        server.psql("SELECT pg_switch_wal(); UPDATE t SET b = 1 WHERE a % 500 = 0; CHECKPOINT")
+        left = self.backup("incremental")
+        self.shipped()
+        server.stop()
+        self.restore("second", "--backup", first["id"], "--to", "end")
+        second = self.new_server("second-server", data=self.folder / "second")
+        self.configure(second)
+        second.start(**self.archiving())
+        second.wait_recovered()
+        # Beyond the place in the log at which that backup began.
+        second.psql("CREATE TABLE filler AS SELECT g, repeat('x', 900) FROM generate_series(1, 60000) g; UPDATE t SET b = 2 WHERE a = 77")
+        self.assertEqual("t", second.psql(f"SELECT pg_current_wal_lsn() > '{left['stop_position'][4:]}'::pg_lsn"))
+        backup = self.backup("incremental")
+        self.assertEqual(backup["changed_pages_from"], "comparison")
+        self.assertIn("does not go through the backup before", " ".join(backup["warnings"]))
+        self.assertRestores(second.dump(), "--to", "end")
+
 
 class Directories(PostgresTest):
     def test_what_stands_in_the_way(self):

@@ -37,12 +37,19 @@ Result<> store_wal(const repo::RepositoryPtr& repo, const Context& ctx, const st
                   "let it keep more WAL: a free replication slot (max_replication_slots), or wal_keep_size");
     if (!stored) return fail(stored.error());
   }
-  if (data.timeline == 1) return {};
-  const std::string name = db::history_name(data.timeline);
-  auto content = os::read_file(capture.wal_directory() / name, 1 << 20);
+  return {};
+}
+
+// Which timelines lead to the capture's: without it neither the parent's log nor a restore finds the way.
+Result<> store_history(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
+                       const db::ClusterCapture& capture) {
+  if (capture.timeline() == 1) return {};
+  auto content = os::read_file(capture.wal_directory() / db::history_name(capture.timeline()), 1 << 20);
   if (!content && content.error().code == Code::kNotFound) return {};  // a timeline that began with initdb
   if (!content) return fail(content.error());
-  return archive.store_history(ctx, data.system_id, data.timeline, *content).map([](const auto&) {});
+  return WalArchive(repo, source)
+      .store_history(ctx, capture.control().system_id, capture.timeline(), *content)
+      .map([](const auto&) {});
 }
 
 // What a restore will need must be seen there, not believed.
@@ -65,13 +72,14 @@ Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ct
   TRY_ASSIGN(const db::ClusterSpec spec, spec_of(source));
   const OpenCapture open = [&]() -> Result<std::unique_ptr<engine::Capture>> {
     TRY_ASSIGN(auto capture, db::begin_capture(ctx, spec, {}));
+    TRY_OK(store_history(repo, ctx, source.name, *capture));
     return std::unique_ptr<engine::Capture>(std::move(capture));
   };
   const MakeHooks hooks = [&](engine::Capture& opened) {
     auto& capture = static_cast<db::ClusterCapture&>(opened);
     CaptureHooks out;
-    out.changes = [&](const repo::Manifest& parent, std::string& why) {
-      return changes_since(repo, ctx, source.name, capture, parent, why);
+    out.changes = [&](const repo::Manifest& parent, std::vector<std::string>& warnings) {
+      return changes_since(repo, ctx, source.name, spec, capture, parent, warnings);
     };
     out.before_commit = [&](repo::Manifest& m) -> Result<> {
       progress.phase = "storing the WAL";

@@ -9,16 +9,17 @@
 #include "engine/postgres/page.h"
 #include "engine/postgres/wal_format.h"
 #include "engine/postgres/wal_join.h"
+#include "engine/postgres/wal_summaries.h"
 
 namespace varve::backup::postgres {
 namespace {
 
 class WalChanges final : public ChangedPages {
  public:
-  WalChanges(db::BlockChanges changes, uint32_t segment_pages, uint64_t start)
-      : changes_(std::move(changes)), segment_pages_(segment_pages), start_(start) {}
+  WalChanges(std::string from, db::BlockChanges changes, uint32_t segment_pages, uint64_t start)
+      : from_(std::move(from)), changes_(std::move(changes)), segment_pages_(segment_pages), start_(start) {}
 
-  std::string from() const override { return "wal"; }
+  std::string from() const override { return from_; }
 
   bool knows(const engine::FileSpec& file) const override {
     const auto relation = db::relation_file(file.path);
@@ -40,6 +41,7 @@ class WalChanges final : public ChangedPages {
   }
 
  private:
+  const std::string from_;
   const db::BlockChanges changes_;
   const uint32_t segment_pages_;
   const uint64_t start_;
@@ -59,19 +61,24 @@ std::vector<PieceName> chain(const std::vector<PieceName>& pieces, uint64_t from
   return !out.empty() && out.back().last + 1 >= to ? out : std::vector<PieceName>{};
 }
 
-// The log that leads to the capture, by its timeline.
-Result<Engine::View> view(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
-                          const db::ClusterCapture& capture) {
-  TRY_ASSIGN(const SourceState state, load_source(*repo, ctx, source));
+// The log that leads to the capture.
+struct Way {
+  EpochLog log;
+  bool through_parent = false;  // false: the parent holds what was done on a branch that was left
+  std::vector<Timelines::Stretch> timelines;
+};
+
+Result<Way> find_way(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
+                     const db::ClusterCapture& capture, const repo::Manifest& parent) {
+  TRY_ASSIGN(SourceState state, load_source(*repo, ctx, source));
+  const EpochName own{capture.control().system_id, capture.timeline()};
   std::map<std::string, EpochLog> epochs;
-  for (const EpochLog& e : state.epochs) epochs[e.epoch] = e;
-  const std::string name = epoch_of(capture.control().system_id, capture.timeline());
-  epochs[name].epoch = name;
-  TRY_ASSIGN(auto views, find_engine("postgres")->views(repo, ctx, epochs, state.backups.manifests));
-  for (auto& v : views) {
-    if (v.log.epoch == name) return std::move(v);
-  }
-  return fail(Code::kInternal, "a timeline without a view");
+  for (EpochLog& e : state.epochs) epochs[e.epoch] = std::move(e);
+  TRY_ASSIGN(const Timelines timelines, Timelines::load(repo, ctx, epochs[history_epoch_of(own.system_id)]));
+  TimelineView view = view_of(timelines, epochs, state.backups.manifests, own);
+  Way out{std::move(view.log), false, timelines.way_to(own.timeline)};
+  for (const repo::Manifest* m : view.bases) out.through_parent |= m->id == parent.id;
+  return out;
 }
 
 // A record that begins right after a page's header ends what is before that page.
@@ -94,33 +101,44 @@ Result<> ship(const repo::RepositoryPtr& repo, const Context& ctx, const std::st
   return {};
 }
 
-}  // namespace
+// By the server's summaries. nullopt, and `why` when it is worth telling: they do not tell.
+Result<std::optional<db::BlockChanges>> by_summaries(const Context& ctx, const db::ClusterSpec& spec,
+                                                     const db::ClusterCapture& capture,
+                                                     const std::vector<Timelines::Stretch>& timelines,
+                                                     uint64_t from, std::string& why) {
+  std::vector<db::WalStretch> way;
+  for (const Timelines::Stretch& s : timelines) {
+    const uint64_t begin = std::max(s.from, from), end = std::min(s.to, capture.start_lsn());
+    if (begin < end) way.push_back({s.timeline, begin, end});
+  }
+  if (way.empty()) return std::nullopt;
+  auto changes = db::summarized_changes(ctx, spec, way, capture.control().page_size);
+  TRY_OK(ctx.check());
+  if (changes) return std::move(*changes);
+  why = changes.error().describe();
+  return std::nullopt;
+}
 
-Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& repo, const Context& ctx,
-                                                    const std::string& source,
-                                                    const db::ClusterCapture& capture,
-                                                    const repo::Manifest& parent, std::string& why) {
+// By the indexes of the pieces; nullopt, and `why`: they do not tell.
+Result<std::optional<db::BlockChanges>> by_index(const repo::RepositoryPtr& repo, const Context& ctx,
+                                                 const std::string& source, const db::ClusterCapture& capture,
+                                                 const repo::Manifest& parent, EpochLog log, uint64_t from,
+                                                 std::string& why) {
   const auto unknown = [&](std::string reason) {
     why = std::move(reason);
-    return std::unique_ptr<ChangedPages>();
+    return std::optional<db::BlockChanges>();
   };
-  auto before = db::decode_capture_data(parent.engine_data);
-  if (!before) return unknown("what the backup before says of its cluster cannot be read");
-  const db::ControlFile& control = capture.control();
-  if (before->system_id != control.system_id) return unknown("the backup before is of another cluster");
-  if (before->checksums != control.has_checksums())
-    return unknown("page checksums were switched since the backup before");
-  const uint64_t from = before->start_lsn, to = without_header(capture.start_lsn());
-  TRY_ASSIGN(Engine::View log, view(repo, ctx, source, capture));
-  const uint64_t reach = contiguous_end(log.log.pieces, from - 1) + 1;
+  const uint64_t to = without_header(capture.start_lsn());
+  const uint64_t reach = contiguous_end(log.pieces, from - 1) + 1;
   if (reach < to) {
     const auto shipped = ship(repo, ctx, source, capture, reach, to);
     if (!shipped && shipped.error().code != Code::kNotFound) return fail(shipped.error());
     if (!shipped)
       return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(reach)));
-    TRY_ASSIGN(log, view(repo, ctx, source, capture));
+    TRY_ASSIGN(Way way, find_way(repo, ctx, source, capture, parent));
+    log = std::move(way.log);
   }
-  const std::vector<PieceName> pieces = chain(log.log.pieces, from, to);
+  const std::vector<PieceName> pieces = chain(log.pieces, from, to);
   if (pieces.empty())
     return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(from)));
   db::WalJoiner::Options options;
@@ -138,8 +156,44 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
   }
   if (!joiner.covers(capture.start_lsn())) return unknown("not all records of the WAL could be read");
   if (joiner.changes().broken()) return unknown(*joiner.changes().broken());
-  return std::unique_ptr<ChangedPages>(std::make_unique<WalChanges>(
-      std::move(joiner).take_changes(), control.segment_pages, capture.start_lsn()));
+  return std::move(joiner).take_changes();
+}
+
+// What makes the backup before no base for any log; empty: nothing does.
+std::string unfit(const Result<db::CaptureData>& before, const db::ControlFile& control, const Way& way) {
+  if (!before) return "what the backup before says of its cluster cannot be read";
+  if (before->system_id != control.system_id) return "the backup before is of another cluster";
+  if (before->checksums != control.has_checksums())
+    return "page checksums were switched since the backup before";
+  if (!way.through_parent) return "the cluster's history does not go through the backup before";
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& repo, const Context& ctx,
+                                                    const std::string& source, const db::ClusterSpec& spec,
+                                                    const db::ClusterCapture& capture,
+                                                    const repo::Manifest& parent,
+                                                    std::vector<std::string>& warnings) {
+  const db::ControlFile& control = capture.control();
+  const auto before = db::decode_capture_data(parent.engine_data);
+  TRY_ASSIGN(Way way, find_way(repo, ctx, source, capture, parent));
+  std::string why = unfit(before, control, way);
+  if (why.empty()) {
+    const auto known = [&](const char* from, db::BlockChanges changes) {
+      return std::make_unique<WalChanges>(from, std::move(changes), control.segment_pages,
+                                          capture.start_lsn());
+    };
+    TRY_ASSIGN(auto changes, by_summaries(ctx, spec, capture, way.timelines, before->start_lsn, why));
+    if (changes) return known("summaries", std::move(*changes));
+    if (!why.empty()) warnings.push_back("the server's WAL summaries do not tell what changed: " + why);
+    TRY_ASSIGN(changes,
+               by_index(repo, ctx, source, capture, parent, std::move(way.log), before->start_lsn, why));
+    if (changes) return known("wal", std::move(*changes));
+  }
+  warnings.push_back("everything was read and compared: " + why);
+  return nullptr;
 }
 
 }  // namespace varve::backup::postgres

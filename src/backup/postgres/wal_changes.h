@@ -1,19 +1,24 @@
-// Which pages changed since a backup, from the indexes of the log's pieces.
+// Which pages changed since a backup: by the server's WAL summaries, else by the indexes of the log's pieces
+// (docs/adr/0008).
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backup/store_capture.h"
 #include "engine/postgres/capture.h"
 
 namespace varve::backup::postgres {
 
-// Everything that the WAL from the parent's start to the capture's start changed. Ships what of that WAL is
-// not in the repository yet, out of pg_wal. Null, and `why`, when the log does not tell.
+// Everything that the WAL from the parent's start to the capture's start changed. Where summaries do not
+// tell, ships what of that WAL is not in the repository yet, out of pg_wal. Null when nothing tells: all is
+// to be compared. `warnings` say why a source that the server has was not used.
 Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& repo, const Context& ctx,
                                                     const std::string& source,
+                                                    const engine::postgres::ClusterSpec& spec,
                                                     const engine::postgres::ClusterCapture& capture,
-                                                    const repo::Manifest& parent, std::string& why);
+                                                    const repo::Manifest& parent,
+                                                    std::vector<std::string>& warnings);
 
 }  // namespace varve::backup::postgres

@@ -14,6 +14,10 @@ namespace {
 using Severity = Problem::Severity;
 
 constexpr int kNewestVersion = 18;
+constexpr int kSummariesVersion = 17;
+// What wal_summaries.cc calls.
+constexpr const char* kSummaryFunctions[] = {"pg_get_wal_summarizer_state()", "pg_available_wal_summaries()",
+                                             "pg_wal_summary_contents(bigint, pg_lsn, pg_lsn)"};
 constexpr uint64_t kMuchWal = 10ull << 30;  // held by a slot that nobody reads
 
 class Prober {
@@ -33,7 +37,7 @@ class Prober {
           "update Varve");
     // Each part stands alone: what one cannot ask says nothing about the others.
     for (auto part : {&Prober::data_directory, &Prober::settings, &Prober::permissions, &Prober::slots,
-                      &Prober::archiving, &Prober::checksums, &Prober::programs}) {
+                      &Prober::summaries, &Prober::archiving, &Prober::checksums, &Prober::programs}) {
       auto done = (this->*part)();
       TRY_OK(ctx_.check());
       if (!done) add(Severity::kWarning, done.error());
@@ -149,6 +153,30 @@ class Prober {
             fmt::format("nobody reads the replication slot {}, and it holds back {} of WAL", name,
                         human_size(held)),
             fmt::format("start its reader, or: SELECT pg_drop_replication_slot('{}')", name));
+    }
+    return {};
+  }
+
+  // Without them backups ask Varve's own index of the WAL.
+  Result<> summaries() {
+    if (session_->major() < kSummariesVersion) return {};
+    TRY_ASSIGN(const Rows rows, ask("SELECT pg_catalog.current_setting('summarize_wal')::bool"));
+    if (!rows.boolean(0, 0)) {
+      add(Severity::kNote,
+          "summarize_wal is off: which pages changed is known from the WAL only as far as it is shipped",
+          "ALTER SYSTEM SET summarize_wal = 'on', then reload");
+      return {};
+    }
+    for (const char* function : kSummaryFunctions) {
+      TRY_ASSIGN(const Rows may, ask(fmt::format("SELECT pg_catalog.has_function_privilege('pg_catalog.{}',"
+                                                 " 'EXECUTE')",
+                                                 function)));
+      if (!may.boolean(0, 0))
+        add(Severity::kNote,
+            fmt::format("the role {} may not call {}: the server's WAL summaries are of no use to it", role(),
+                        function),
+            fmt::format("as a superuser, in the database {}: GRANT EXECUTE ON FUNCTION pg_catalog.{} TO {}",
+                        session_->database(), function, role()));
     }
     return {};
   }

@@ -135,6 +135,7 @@ Result<> isolate(const Context& ctx, const os::Path& data_directory, const Serve
   settings["primary_conninfo"] = "";
   settings["primary_slot_name"] = "";
   settings["synchronous_standby_names"] = "";
+  settings["max_logical_replication_workers"] = "0";  // its subscriptions connect to nobody
   settings["ssl"] = "off";
   settings["shared_buffers"] = "128MB";
   settings["huge_pages"] = "off";
