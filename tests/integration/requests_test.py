@@ -1,7 +1,6 @@
 """What a backup and a restore cost at a store: requests counted on their way, and memory. Below tests/services/with.py, on stores
 that speak HTTP; on a folder, memory alone."""
 
-import contextlib
 import filecmp
 import os
 import re
@@ -10,8 +9,8 @@ import subprocess
 import time
 import unittest
 
+import bad_weather
 from varve_harness import VarveTest, main
-from weather import Weather
 
 MIB = 1 << 20
 MEMORY = 256 * MIB
@@ -27,14 +26,8 @@ def is_listing(request):
 class Requests(VarveTest):
     def setUp(self):
         super().setUp()
-        self.weather = None
-        port = re.search(r"127\.0\.0\.1:(\d+)", self.place.url)
-        if port:
-            stack = contextlib.ExitStack()
-            self.addCleanup(stack.close)
-            self.weather = stack.enter_context(Weather(int(port[1])))
-            self.env["VARVE_REPO"] = self.place.url.replace(port[0], f"127.0.0.1:{self.weather.port}")
-        elif not self.place.is_folder:
+        self.weather = bad_weather.before(self)
+        if not self.weather and not self.place.is_folder:
             self.skipTest("not a store that is reached over HTTP")
         self.init()
 

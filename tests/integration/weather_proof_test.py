@@ -5,17 +5,16 @@ few, what waits for minutes is left out.
 """
 
 import collections
-import contextlib
 import os
 import random
-import re
 import sqlite3
 import subprocess
 import time
 import unittest
 
+import bad_weather
 from varve_harness import VarveTest, dump, main
-from weather import Fault, Weather
+from weather import Fault
 
 ROUNDS = int(os.environ.get("VARVE_ROUNDS", "50"))
 LONG = ROUNDS >= 50
@@ -57,14 +56,10 @@ class WeatherProof(VarveTest):
     def setUp(self):
         super().setUp()
         self.rng = random.Random(5)
-        port = re.search(r"127\.0\.0\.1:(\d+)", self.place.url)
-        if not port:
+        self.weather = bad_weather.before(self, seed=23)
+        if not self.weather:
             self.skipTest("not a store that is reached over HTTP")
         self.dialect = {"s3": "s3", "gs": "gcs", "azure": "azure"}[self.place.url.split(":")[0]]
-        stack = contextlib.ExitStack()
-        self.addCleanup(stack.close)
-        self.weather = stack.enter_context(Weather(int(port[1]), seed=23))
-        self.env["VARVE_REPO"] = self.place.url.replace(port[0], f"127.0.0.1:{self.weather.port}")
         self.varve("init")
         c = sqlite3.connect(self.path("app.db"), isolation_level=None)
         c.execute("PRAGMA journal_mode=WAL").fetchall()
@@ -98,22 +93,12 @@ class WeatherProof(VarveTest):
         self.varve("gc", "--now")
         return self.total() - before
 
-    def storm(self):
-        """5 % of the requests fail, each in its way, and 1 % of the bodies are cut."""
-        for status in (503, 500, 429):
-            self.weather.set(Fault.STATUS, probability=0.0125, status=status)
-        self.weather.set(Fault.RESET_BEFORE, probability=0.004)
-        self.weather.set(Fault.RESET_AFTER, probability=0.004)
-        self.weather.set(Fault.REPLY_LOST, probability=0.0045)
-        self.weather.set(Fault.TRUNCATE, probability=0.01, method="GET")
-        self.weather.set(Fault.RESET_DURING, probability=0.01, method="PUT|POST")
-
     def test_rounds_in_a_storm(self):
         fair_rounds = 6
         for _ in range(4):
             self.round()  # until as much expires as is new
         fair = sum(self.round() for _ in range(fair_rounds)) / fair_rounds
-        self.storm()
+        bad_weather.storm(self.weather)
         stormy = sum(self.round() for _ in range(ROUNDS)) / ROUNDS
         struck = self.weather.struck
         self.weather.clear()
@@ -229,7 +214,7 @@ class WeatherProof(VarveTest):
 
     @unittest.skipUnless(LONG, "takes a while")
     def test_a_follower_in_a_storm(self):
-        self.storm()
+        bad_weather.storm(self.weather)
         follower = self.start("log", "follow", "sqlite:app.db", "--quiet")
         self.eventually(lambda: "followed now" in self.run_varve("status", "sqlite:app.db").out, timeout=60)
         for _ in range(40):
