@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "backup/engines.h"
 #include "backup/postgres/timelines.h"
 #include "backup/postgres/wal_files.h"
 #include "engine/postgres/page.h"
@@ -59,19 +58,15 @@ std::vector<PieceName> chain(const std::vector<PieceName>& pieces, uint64_t from
   return !out.empty() && out.back().last + 1 >= to ? out : std::vector<PieceName>{};
 }
 
-// The log that leads to the capture, by its timeline.
-Result<Engine::View> view(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
-                          const db::ClusterCapture& capture) {
-  TRY_ASSIGN(const SourceState state, load_source(*repo, ctx, source));
-  std::map<std::string, EpochLog> epochs;
-  for (const EpochLog& e : state.epochs) epochs[e.epoch] = e;
-  const std::string name = epoch_of(capture.control().system_id, capture.timeline());
-  epochs[name].epoch = name;
-  TRY_ASSIGN(auto views, find_engine("postgres")->views(repo, ctx, epochs, state.backups.manifests));
-  for (auto& v : views) {
-    if (v.log.epoch == name) return std::move(v);
-  }
-  return fail(Code::kInternal, "a timeline without a view");
+// The pieces of the log that leads to the capture.
+Result<std::vector<PieceName>> log_to(const repo::RepositoryPtr& repo, const Context& ctx,
+                                      const std::string& source, const db::ClusterCapture& capture) {
+  const uint64_t system_id = capture.control().system_id;
+  TRY_ASSIGN(const auto epochs, list_log(*repo, ctx, source));
+  const auto histories = epochs.find(history_epoch_of(system_id));
+  TRY_ASSIGN(const Timelines timelines,
+             Timelines::load(repo, ctx, histories == epochs.end() ? EpochLog{} : histories->second));
+  return view_of(timelines, epochs, {}, {system_id, capture.timeline()}).log.pieces;
 }
 
 // A record that begins right after a page's header ends what is before that page.
@@ -111,16 +106,16 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
   if (before->checksums != control.has_checksums())
     return unknown("page checksums were switched since the backup before");
   const uint64_t from = before->start_lsn, to = without_header(capture.start_lsn());
-  TRY_ASSIGN(Engine::View log, view(repo, ctx, source, capture));
-  const uint64_t reach = contiguous_end(log.log.pieces, from - 1) + 1;
+  TRY_ASSIGN(std::vector<PieceName> log, log_to(repo, ctx, source, capture));
+  const uint64_t reach = contiguous_end(log, from - 1) + 1;
   if (reach < to) {
     const auto shipped = ship(repo, ctx, source, capture, reach, to);
     if (!shipped && shipped.error().code != Code::kNotFound) return fail(shipped.error());
     if (!shipped)
       return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(reach)));
-    TRY_ASSIGN(log, view(repo, ctx, source, capture));
+    TRY_ASSIGN(log, log_to(repo, ctx, source, capture));
   }
-  const std::vector<PieceName> pieces = chain(log.log.pieces, from, to);
+  const std::vector<PieceName> pieces = chain(log, from, to);
   if (pieces.empty())
     return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(from)));
   db::WalJoiner::Options options;
