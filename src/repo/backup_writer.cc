@@ -44,7 +44,14 @@ Result<std::unique_ptr<BackupWriter>> BackupWriter::begin(RepositoryPtr repo, co
   TRY_ASSIGN(Pin pin, Pin::take(repo, ctx, source, "backup"));
   std::unique_ptr<BackupWriter> out(new BackupWriter(repo, ctx, std::move(pin), options, progress));
   if (!parent.empty()) {
-    TRY_ASSIGN(out->parent_, load_manifest(*repo, ctx, source, parent));
+    // Read under the pin: from now on no collection forgets what it does to its packs.
+    auto read = load_manifest(*repo, ctx, source, parent);
+    if (!read && read.error().code == Code::kNotFound)
+      return fail(Code::kConflict,
+                  fmt::format("{} of {}, which was to be built on, has expired meanwhile", parent, source),
+                  "run the backup again");
+    if (!read) return fail(std::move(read).error());
+    out->parent_ = std::move(*read);
     if (out->parent_->segment_pages != options.segment_pages) {
       out->parent_.reset();  // maps that cannot be compared: everything is new
     } else {

@@ -25,7 +25,7 @@ class BackupWriter {
     PackStreamOptions packs;
     uint32_t segment_pages = kSegmentPages;
   };
-  // Takes the pin, then reads the parent (a backup id; empty: none).
+  // Takes the pin, then reads the parent (a backup id; empty: none). kConflict when that has expired.
   static Result<std::unique_ptr<BackupWriter>> begin(RepositoryPtr repo, const Context& ctx,
                                                      const std::string& source, const std::string& parent,
                                                      const Options& options, Progress* progress);

@@ -218,6 +218,13 @@ TEST_P(BackupWriterTest, ManySmallPacksAreFolded) {
   }
 }
 
+// Chosen, and expired before the pin stood: whoever chose chooses anew.
+TEST_P(BackupWriterTest, AParentThatHasExpiredIsAConflict) {
+  auto writer = BackupWriter::begin(repo_, ctx_, "app", "20260101-000000-full-0000", {}, nullptr);
+  ASSERT_FALSE(writer);
+  EXPECT_EQ(writer.error().code, Code::kConflict) << writer.error().describe();
+}
+
 TEST_P(BackupWriterTest, AFileReadShortIsNotCommitted) {
   auto writer = BackupWriter::begin(repo_, ctx_, "app", "", {}, nullptr);
   ASSERT_TRUE(writer);
