@@ -83,26 +83,30 @@ class WeatherProof(VarveTest):
         self.assertSameDatabase("app.db", "back.db")
         self.path("back.db").unlink()
 
-    def round(self):
+    def round(self, *arguments):
         """Requests it took."""
         before = self.total()
         self.change()
-        self.varve("backup", "sqlite:app.db")
+        self.varve("backup", "sqlite:app.db", *arguments)
         self.restored()
         self.varve("expire", "sqlite:app.db", "--keep-last", "3")
         self.varve("gc", "--now")
         return self.total() - before
 
     def test_rounds_in_a_storm(self):
-        fair_rounds = 6
-        for _ in range(4):
-            self.round()  # until as much expires as is new
-        fair = sum(self.round() for _ in range(fair_rounds)) / fair_rounds
+        # In cycles that begin with a full backup: each incremental leaves a pack, and the next asks for one more.
+        cycle = 5
+
+        def cycles(count):
+            return sum(self.round("--type", "incremental" if n % cycle else "full") for n in range(count * cycle)) / count
+
+        cycles(1)  # until as much expires as is new
+        fair = cycles(1)
         bad_weather.storm(self.weather)
-        stormy = sum(self.round() for _ in range(ROUNDS)) / ROUNDS
+        stormy = cycles(ROUNDS // cycle)
         struck = self.weather.struck
         self.weather.clear()
-        print(f"\n{self.dialect}: {fair:.1f} requests a round in fair weather, {stormy:.1f} in the storm; "
+        print(f"\n{self.dialect}: {fair:.1f} requests for {cycle} rounds in fair weather, {stormy:.1f} in the storm; "
               f"{ROUNDS} rounds, struck: {({f.name: n for f, n in struck.items()})}", flush=True)
         self.varve("verify")
         self.restored()
@@ -111,6 +115,27 @@ class WeatherProof(VarveTest):
         # Nothing that a storm broke off is left: no pin, and no pack that nobody needs.
         gone = self.varve("gc", "--now", "--json").json["gc"]
         self.assertEqual((gone["packs_condemned"], gone["packs_removed"]), (0, 0), gone)
+
+    def test_copies_in_a_storm(self):
+        """Both of a copy's ends behind it."""
+        copy = self.env["VARVE_REPO"].replace(self.place.prefix, f"{self.place.prefix}-copy")
+        bad_weather.storm(self.weather)
+        for n in range(ROUNDS):
+            self.change()
+            self.varve("backup", "sqlite:app.db")
+            copied = self.varve("copy", "--to", copy, "--json").json["copy"]
+            self.assertEqual((copied["backups"], copied["problems"]), (1, []))
+            self.varve("restore", "sqlite:app.db", "--target", "back.db", "--repo", copy)
+            self.assertSameDatabase("app.db", "back.db")
+            self.path("back.db").unlink()
+            if n % 4 == 3:
+                self.varve("expire", "sqlite:app.db", "--keep-last", "2")
+                self.varve("gc", "--now")
+        self.assertGreater(sum(self.weather.struck.values()), 1.5 * ROUNDS)
+        self.weather.clear()
+        self.varve("verify", "--repo", copy)
+        again = self.varve("copy", "--to", copy, "--json").json["copy"]
+        self.assertEqual((again["backups"], again["problems"]), (0, []))
 
     def test_connections_refused(self):
         self.weather.set(Fault.REFUSED, nth=[4, 9, 15], seconds=0.7)
