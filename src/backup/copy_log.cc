@@ -2,6 +2,7 @@
 
 #include "backup/copy_pairs.h"
 #include "backup/copy_run.h"
+#include "backup/engines.h"
 #include "base/text.h"
 #include "repo/sealed_json.h"
 
@@ -9,6 +10,7 @@ namespace varve::backup {
 namespace {
 
 constexpr size_t kPiecesAtOnce = 20'000;
+constexpr int kListings = 3;  // while pieces vanish that were listed
 
 struct MissingPiece {
   repo::LogName name;
@@ -64,6 +66,8 @@ Result<> CopyRun::copy_marks() {
 }
 
 Result<> CopyRun::copy_pieces() {
+  failed_logs_.clear();
+  logs_there_.clear();
   for (const auto& [name, epoch] : survey_.epochs) {
     if (epoch.missing == 0) continue;
     TRY_ASSIGN(const bool now, may_begin(name, epoch));
@@ -71,14 +75,33 @@ Result<> CopyRun::copy_pieces() {
       put_off_.insert(name);
       continue;
     }
-    TRY_OK(copy_pieces_of(repo::log_prefix(name.first, name.second)));
+    TRY_OK(copy_pieces_of(name));
+  }
+  return {};
+}
+
+// A follower joins small pieces to a larger one and removes them: what is in that must not be missed.
+Result<> CopyRun::copy_pieces_of(const EpochKey& name) {
+  const Engine* engine = engine_of_epoch(name.second);
+  const bool needed = engine != nullptr && engine->backups_need_log();
+  for (int left = kListings; left > 0; --left) {
+    bool vanished = false;
+    TRY_OK(copy_missing_pieces(repo::log_prefix(name.first, name.second),
+                               [&](const store::Key& key, Transfer::Outcome outcome) {
+                                 vanished = vanished || outcome == Transfer::Outcome::kVanished;
+                                 const bool last = outcome == Transfer::Outcome::kVanished && left == 1;
+                                 if (needed && (last || outcome == Transfer::Outcome::kProblem))
+                                   failed_logs_.emplace(name.first, key);
+                               }));
+    if (!vanished) break;
   }
   return {};
 }
 
 // By their ends, so that there is never a gap, and the single pieces before what was merged from them: a
 // merged one alone would promise the moments between.
-Result<> CopyRun::copy_pieces_of(const std::string& prefix) {
+Result<> CopyRun::copy_missing_pieces(const std::string& prefix,
+                                      const std::function<void(const store::Key&, Transfer::Outcome)>& done) {
   std::vector<MissingPiece> waiting;
   size_t enough = kPiecesAtOnce;
   const auto copy_until = [&](uint64_t end) -> Result<> {
@@ -91,7 +114,8 @@ Result<> CopyRun::copy_pieces_of(const std::string& prefix) {
     for (auto p = waiting.begin(); p != rest; ++p) items.push_back(std::move(p->item));
     waiting.erase(waiting.begin(), rest);
     // One after the other; where nobody looks yet, side by side.
-    return transfer("copying the log", items, !report_.created);
+    return transfer("copying the log", items, !report_.created,
+                    [&](size_t i, Transfer::Outcome outcome) { done(items[i].key, outcome); });
   };
   TRY_OK(for_each_pair(ctx_, *from_, to_.get(), prefix, [&](const auto* a, const auto* b) -> Result<> {
     if (a == nullptr || (b != nullptr && a->size == b->size && !options_.deep)) return {};
@@ -106,6 +130,34 @@ Result<> CopyRun::copy_pieces_of(const std::string& prefix) {
     return {};
   }));
   return copy_until(UINT64_MAX);
+}
+
+// A backup that is no state by itself is one only with the log from its start to its stop: what of that the
+// target lacks, by the name under which the original has it, or should.
+Result<std::optional<store::Key>> CopyRun::missing_log(const repo::Manifest& m) {
+  const auto place = place_of(m);
+  if (!place || !find_engine(m.engine)->backups_need_log()) return std::nullopt;
+  const EpochKey name{m.source, m.epoch};
+  auto at = logs_there_.find(name);
+  if (at == logs_there_.end()) {
+    std::vector<PieceName> pieces;
+    TRY_OK(store::for_each(*to_, ctx_, repo::log_prefix(m.source, m.epoch),
+                           [&](const store::ObjectInfo& o) -> Result<> {
+                             if (auto n = repo::parse_log_name(repo::last_segment(o.key)))
+                               pieces.push_back({o.key, n->first, n->last, o.size});
+                             return {};
+                           }));
+    at = logs_there_.emplace(name, std::move(pieces)).first;
+  }
+  const uint64_t end = contiguous_end(at->second, place->after);
+  if (end >= place->first_state) return std::nullopt;
+  const std::string prefix = repo::log_prefix(m.source, m.epoch);
+  for (const CopyProblem& p : report_.problems) {
+    if (!p.object.starts_with(prefix)) continue;
+    const auto n = repo::parse_log_name(repo::last_segment(p.object));
+    if (n && n->first <= end + 1 && n->last > end) return p.object;
+  }
+  return repo::log_piece_key(m.source, m.epoch, end + 1, place->first_state);
 }
 
 // An epoch that began after the manifests were listed waits for the next run, for its base is not there

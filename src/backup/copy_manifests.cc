@@ -133,7 +133,7 @@ void CopyRun::split_manifests() {
 }
 
 Result<> CopyRun::copy_manifests(std::vector<CopyItem>& all) {
-  if (!keyed() && !failed_packs_.empty()) return withhold(all);
+  if (!keyed()) TRY_OK(withhold_doubtful(all));
   for (size_t begin = 0; begin < all.size();) {
     std::vector<CopyItem> chunk;
     uint64_t bytes = 0;
@@ -147,7 +147,7 @@ Result<> CopyRun::copy_manifests(std::vector<CopyItem>& all) {
   return {};
 }
 
-// With the key: leaves those of which every pack is at the target.
+// With the key: leaves those of which every pack is at the target, and the log that they need.
 Result<> CopyRun::keep_whole(std::vector<CopyItem>& chunk) {
   std::vector<Result<Buffer>> bytes(chunk.size());
   TRY_OK(in_parallel(ctx_, kReaders, chunk.size(), [&](const Context& ctx, size_t i) -> Result<> {
@@ -176,32 +176,41 @@ Result<bool> CopyRun::is_whole(const CopyItem& item, const Result<Buffer>& bytes
   std::vector<const repo::PackInfo*> missing;
   for (const repo::PackInfo& p : m->packs)
     if (const Needed* needed = find(p.id); needed == nullptr || !needed->there) missing.push_back(&p);
-  if (missing.empty()) return true;
+  TRY_ASSIGN(const auto log, missing_log(*m));
+  if (missing.empty() && !log) return true;
   // Expired meanwhile: then its packs may be gone, too.
   TRY_ASSIGN(const bool there, store::exists(*from_, ctx_, item.key));
   report_.vanished += !there;
-  if (there)
-    for (const auto* p : missing) tell_missing(repo::pack_key(p->id), backup_name(item.key));
+  if (!there) return false;
+  for (const auto* p : missing) tell_missing(repo::pack_key(p->id), backup_name(item.key));
+  if (log) tell_missing(*log, backup_name(item.key));
   return false;
 }
 
-void CopyRun::tell_missing(const store::Key& pack, const std::string& backup) {
+void CopyRun::tell_missing(const store::Key& object, const std::string& backup) {
   for (CopyProblem& p : report_.problems) {
-    if (p.object != pack) continue;
+    if (p.object != object) continue;
     if (p.affects.size() < kMostAffected) p.affects.push_back(backup);
     return;
   }
-  transfer_.problem({pack, "missing", report_.from, "is missing, and a backup needs it", {backup}});
+  transfer_.problem({object, "missing", report_.from, "is missing, and a backup needs it", {backup}});
 }
 
-// Without the key it cannot be told which of them need a pack that could not be copied.
-Result<> CopyRun::withhold(const std::vector<CopyItem>& all) {
-  for (const CopyItem& item : all) tell_missing(failed_packs_.front(), backup_name(item.key));
-  if (!all.empty())
+// Without the key it cannot be told which of them need a pack that could not be copied, or a piece of the
+// log.
+Result<> CopyRun::withhold_doubtful(std::vector<CopyItem>& all) {
+  const size_t before = all.size();
+  std::erase_if(all, [&](const CopyItem& item) {
+    const auto log = failed_logs_.find(backup_of(item.key).first);
+    if (failed_packs_.empty() && log == failed_logs_.end()) return false;
+    tell_missing(failed_packs_.empty() ? log->second : failed_packs_.front(), backup_name(item.key));
+    return true;
+  });
+  if (all.size() < before)
     report_.notes.push_back(fmt::format(
-        "{} new backups were not copied: without the key it cannot be told which of them need the "
-        "packs that could not be copied; with the key only those are left out",
-        all.size()));
+        "{} new backups were not copied: without the key it cannot be told which of them need the {} that "
+        "could not be copied; with the key only those are left out",
+        before - all.size(), failed_packs_.empty() ? "WAL" : "packs"));
   return {};
 }
 

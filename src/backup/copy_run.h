@@ -4,6 +4,7 @@
 
 #include "backup/copy_survey.h"
 #include "backup/copy_target.h"
+#include "backup/log_state.h"
 
 namespace varve::backup {
 
@@ -48,8 +49,8 @@ class CopyRun {
   Result<> keep_whole(std::vector<CopyItem>& chunk);
   Result<bool> is_whole(const CopyItem& item, const Result<Buffer>& bytes);
   Result<> tell_unreadable(const store::Key& key, const Error& error);
-  void tell_missing(const store::Key& pack, const std::string& backup);
-  Result<> withhold(const std::vector<CopyItem>& all);
+  void tell_missing(const store::Key& object, const std::string& backup);
+  Result<> withhold_doubtful(std::vector<CopyItem>& all);
   Result<> put_manifests(std::vector<CopyItem>& chunk);
   Result<> check_pin(const Context& ctx);
   Result<> withdraw(const Context& ctx, const std::vector<store::Key>& keys);
@@ -61,7 +62,10 @@ class CopyRun {
   Result<std::optional<CopyItem>> newest_mark(const EpochKey& epoch) const;
   Result<> copy_marks();
   Result<> copy_pieces();
-  Result<> copy_pieces_of(const std::string& prefix);
+  Result<> copy_pieces_of(const EpochKey& name);
+  Result<> copy_missing_pieces(const std::string& prefix,
+                               const std::function<void(const store::Key&, Transfer::Outcome)>& done);
+  Result<std::optional<store::Key>> missing_log(const repo::Manifest& m);
   Result<bool> may_begin(const EpochKey& name, const CopiedEpoch& epoch);
   Result<> withdraw_log(const EpochKey& name);
 
@@ -81,7 +85,9 @@ class CopyRun {
   std::vector<Needed> needed_;  // ascending by id; with the key
   size_t distinct_ = 0;         // of them, when last counted
   std::vector<store::Key> failed_packs_;
-  std::vector<store::Key> put_;  // manifests, by this run
+  std::map<std::string, store::Key> failed_logs_;          // of sources whose backups need them: a piece
+  std::map<EpochKey, std::vector<PieceName>> logs_there_;  // at the target, once they are copied
+  std::vector<store::Key> put_;                            // manifests, by this run
   std::set<EpochKey> put_off_;
 };
 

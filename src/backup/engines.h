@@ -44,6 +44,8 @@ class Engine {
     uint64_t after = 0, first_state = 0;
   };
   virtual std::optional<Anchor> anchor(const repo::Manifest& m) const = 0;
+  // Whether backups are no state without the log between the two.
+  virtual bool backups_need_log() const { return false; }
   // A log with the backups it can be replayed onto, ascending by anchor. For most, each epoch is one by
   // itself.
   struct View {

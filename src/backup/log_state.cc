@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <map>
 
 #include "backup/engines.h"
 #include "base/text.h"
@@ -25,32 +24,6 @@ tl::unexpected<Error> refuse_unreadable(const repo::UnreadableManifest& bad) {
   Error error = bad.error;
   if (error.hint.empty()) error.hint = "`varve verify` tells what is damaged and what is still restorable";
   return fail(std::move(error));
-}
-
-// What there is of each epoch, by the names of its objects.
-Result<std::map<std::string, EpochLog>> list_log(const repo::Repository& repo, const Context& ctx,
-                                                 const std::string& source) {
-  std::map<std::string, EpochLog> out;
-  const std::string prefix = repo::log_prefix(source);
-  TRY_OK(store::for_each(repo.store(), ctx, prefix, [&](const store::ObjectInfo& o) -> Result<> {
-    const std::string rest = o.key.substr(prefix.size());
-    const size_t slash = rest.find('/');
-    if (slash == std::string::npos) return {};
-    const std::string epoch = rest.substr(0, slash);
-    if (auto name = repo::parse_log_name(repo::last_segment(o.key))) {
-      out[epoch].pieces.push_back({o.key, name->first, name->last, o.size});
-    } else if (repo::last_segment(o.key).starts_with("mark-")) {
-      out[epoch].mark = o.key;  // listed ascending: the last is the newest
-    }
-    return {};
-  }));
-  for (auto& [name, log] : out) {
-    log.epoch = name;
-    std::sort(log.pieces.begin(), log.pieces.end(), [](const PieceName& a, const PieceName& b) {
-      return a.first != b.first ? a.first < b.first : a.last > b.last;
-    });
-  }
-  return out;
 }
 
 Result<Timestamp> covered_until(repo::RepositoryPtr repo, const Context& ctx, const EpochLog& log,
@@ -175,6 +148,31 @@ Result<> add_logs(const repo::RepositoryPtr& repo, const Context& ctx, std::map<
 }
 
 }  // namespace
+
+Result<std::map<std::string, EpochLog>> list_log(const repo::Repository& repo, const Context& ctx,
+                                                 const std::string& source) {
+  std::map<std::string, EpochLog> out;
+  const std::string prefix = repo::log_prefix(source);
+  TRY_OK(store::for_each(repo.store(), ctx, prefix, [&](const store::ObjectInfo& o) -> Result<> {
+    const std::string rest = o.key.substr(prefix.size());
+    const size_t slash = rest.find('/');
+    if (slash == std::string::npos) return {};
+    const std::string epoch = rest.substr(0, slash);
+    if (auto name = repo::parse_log_name(repo::last_segment(o.key))) {
+      out[epoch].pieces.push_back({o.key, name->first, name->last, o.size});
+    } else if (repo::last_segment(o.key).starts_with("mark-")) {
+      out[epoch].mark = o.key;  // listed ascending: the last is the newest
+    }
+    return {};
+  }));
+  for (auto& [name, log] : out) {
+    log.epoch = name;
+    std::sort(log.pieces.begin(), log.pieces.end(), [](const PieceName& a, const PieceName& b) {
+      return a.first != b.first ? a.first < b.first : a.last > b.last;
+    });
+  }
+  return out;
+}
 
 Result<SourceState> load_source(const repo::Repository& repo, const Context& ctx, const std::string& source) {
   // Pieces are opened through a pointer that shares nothing but the store: the caller keeps the repository

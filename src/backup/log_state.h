@@ -5,6 +5,7 @@
 // stretches of it; what a position means is the engine's business (engines.h).
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,6 +43,10 @@ struct EpochLog {
   uint64_t gap_after = 0;  // where the first gap is, when there is one
   bool lost_end = false;   // there was more after `last`, as a later piece or the mark tells
 };
+
+// What there is of each epoch's log by the names of its objects alone: its pieces, and the newest mark.
+Result<std::map<std::string, EpochLog>> list_log(const repo::Repository& repo, const Context& ctx,
+                                                 const std::string& source);
 
 struct SourceState {
   std::string source;

@@ -30,27 +30,36 @@ struct Choice {
   std::vector<std::string> warnings;
 };
 
-// The newest backup to compare with, of the kind asked for. Unreadable ones are passed over, and that is
-// said.
-Choice choose(const repo::ManifestList& backups, const BackupOptions& options, Timestamp at) {
+// What to compare with. Only the newest backup is read: it names the full that it stands on, and names tell
+// when backups began. Unreadable ones are passed over, and that is said.
+Result<Choice> choose(const repo::Repository& repo, const Context& ctx, const std::string& source,
+                      const BackupOptions& options, Timestamp at) {
   Choice out;
-  for (const auto& bad : backups.unreadable)
-    out.warnings.push_back(fmt::format("{} is unreadable and was not built upon", bad.key));
   if (options.type == Type::kFull) return out;
-  const repo::Manifest *latest = nullptr, *full = nullptr;
-  for (const repo::Manifest& m : backups.manifests) {
-    latest = &m;
-    if (m.type == "full") full = &m;
+  const auto pass_over = [&](const store::Key& key) {
+    out.warnings.push_back(fmt::format("{} is unreadable and was not built upon", key));
+  };
+  TRY_ASSIGN(const repo::NewestManifest newest, repo::newest_manifest(repo, ctx, source));
+  for (const auto& bad : newest.unreadable) pass_over(bad.key);
+  const bool differential = options.type == Type::kDifferential;
+  if (newest.manifest) {
+    const repo::Manifest& latest = *newest.manifest;
+    const bool old = repo::id_second(latest.base) < repo::id_time(at - options.full_every);
+    if (options.type == Type::kAuto && old) return out;
+    out.parent = differential ? latest.base : latest.id;
   }
-  const repo::Manifest* parent = options.type == Type::kDifferential ? full : latest;
-  if (!parent) {
-    if (options.type != Type::kAuto)
-      out.warnings.push_back("there is no earlier backup to build on: took a full one");
-    return out;
+  if (differential && !out.parent.empty()) {
+    const auto full = repo::load_manifest(repo, ctx, source, out.parent);
+    if (!full && (full.error().code == Code::kUnreachable || full.error().code == Code::kInterrupted))
+      return fail(full.error());
+    if (!full && full.error().code != Code::kNotFound) pass_over(repo::manifest_key(source, out.parent));
+    if (!full) out.parent.clear();
   }
-  if (options.type == Type::kAuto && full && at - full->moment > options.full_every) return out;
-  out.type = options.type == Type::kDifferential ? Type::kDifferential : Type::kIncremental;
-  out.parent = parent->id;
+  if (!out.parent.empty()) {
+    out.type = differential ? Type::kDifferential : Type::kIncremental;
+  } else if (options.type != Type::kAuto) {
+    out.warnings.push_back("there is no earlier backup to build on: took a full one");
+  }
   return out;
 }
 
@@ -142,7 +151,11 @@ class FilesCopy {
     const uint64_t pages = pages_of(spec), whole = std::min(spec.size / spec.page_size, file.parent_pages());
     for (uint64_t at = 0; at < pages;) {
       uint64_t end = at;
-      while (end < whole && !changes_->changed(spec, end)) ++end;
+      while (end < whole) {
+        TRY_ASSIGN(const bool needed, is_needed(spec, file, end));
+        if (needed) break;
+        ++end;
+      }
       if (end > at) {
         TRY_OK(sample(spec, reader, file, at, end, random));
         TRY_OK(file.unchanged(end - at));
@@ -150,11 +163,20 @@ class FilesCopy {
         at = end;
         continue;
       }
-      while (end < pages && (end >= whole || changes_->changed(spec, end))) ++end;
+      while (end < pages) {
+        TRY_ASSIGN(const bool needed, end >= whole ? Result<bool>(true) : is_needed(spec, file, end));
+        if (!needed) break;
+        ++end;
+      }
       TRY_OK(copy_range(ctx, spec, reader, file, at, end));
       at = end;
     }
     return {};
+  }
+
+  Result<bool> is_needed(const engine::FileSpec& spec, File& file, uint64_t page) const {
+    if (changes_->changed(spec, page)) return true;
+    return file.folds(page);
   }
 
   // A wrong map must not become a wrong backup: some of what it calls unchanged is looked at.
@@ -205,8 +227,7 @@ Result<repo::Manifest> store_once(const repo::RepositoryPtr& repo, const Context
                                   engine::Capture& capture, const BackupOptions& options,
                                   const CaptureHooks& hooks, Progress& progress, bool& contradicted) {
   const Timestamp started = now();
-  TRY_ASSIGN(repo::ManifestList backups, repo::load_manifests(*repo, ctx, source.name));
-  const Choice choice = choose(backups, options, started);
+  TRY_ASSIGN(const Choice choice, choose(*repo, ctx, source.name, options, started));
   repo::BackupWriter::Options writer_options;
   writer_options.packs.level = options.compression_level;
   writer_options.packs.workers = worker_count(options.workers);

@@ -339,11 +339,11 @@ Result<backup::Source> Session::live_source(const repo::Repository* repo, const 
   const bool named = std::find(names.begin(), names.end(), text) != names.end();
   if (named || (text.empty() && names.size() == 1)) {
     const std::string name = named ? text : names.front();
-    TRY_ASSIGN(const auto list, repo::load_manifests(*repo, ctx_, name));
-    if (list.manifests.empty() || list.manifests.back().address.empty())
+    TRY_ASSIGN(const auto newest, repo::newest_manifest(*repo, ctx_, name));
+    if (!newest.manifest || newest.manifest->address.empty())
       return fail(Code::kNotFound, fmt::format("no readable backup tells where {} is", printable(name)),
                   "give its address, such as sqlite:/srv/app.db");
-    TRY_ASSIGN(backup::Source out, backup::source_from_address(list.manifests.back().address));
+    TRY_ASSIGN(backup::Source out, backup::source_from_address(newest.manifest->address));
     out.name = name;
     return out;
   }

@@ -14,6 +14,14 @@ namespace {
 constexpr size_t kInlineMapBytes = 512;
 constexpr uint64_t kInlineSegments = 4;
 
+PackSet small_packs(const std::vector<PackInfo>& packs, uint64_t pack_size) {
+  PackSet out;
+  for (const PackInfo& p : packs)
+    if (p.size < pack_size / kSmallShare) out.insert(p.id);
+  if (out.size() <= kMostSmallPacks) out.clear();
+  return out;
+}
+
 }  // namespace
 
 BackupWriter::BackupWriter(RepositoryPtr repo, Context ctx, Pin pin, Options options, Progress* progress)
@@ -36,12 +44,20 @@ Result<std::unique_ptr<BackupWriter>> BackupWriter::begin(RepositoryPtr repo, co
   TRY_ASSIGN(Pin pin, Pin::take(repo, ctx, source, "backup"));
   std::unique_ptr<BackupWriter> out(new BackupWriter(repo, ctx, std::move(pin), options, progress));
   if (!parent.empty()) {
-    TRY_ASSIGN(out->parent_, load_manifest(*repo, ctx, source, parent));
+    // Read under the pin: from now on no collection forgets what it does to its packs.
+    auto read = load_manifest(*repo, ctx, source, parent);
+    if (!read && read.error().code == Code::kNotFound)
+      return fail(Code::kConflict,
+                  fmt::format("{} of {}, which was to be built on, has expired meanwhile", parent, source),
+                  "run the backup again");
+    if (!read) return fail(std::move(read).error());
+    out->parent_ = std::move(*read);
     if (out->parent_->segment_pages != options.segment_pages) {
       out->parent_.reset();  // maps that cannot be compared: everything is new
     } else {
       out->parent_slots_ = std::make_unique<SlotReader>(repo, ctx, SlotReaderOptions{}, nullptr);
       out->parent_slots_->know(out->parent_->packs);
+      out->folded_ = small_packs(out->parent_->packs, options.packs.pack_size);
       out->parent_files_ = std::make_unique<FileTableReader>(*out->parent_slots_, *out->parent_);
     }
   }
@@ -81,9 +97,10 @@ Result<> BackupWriter::FileWriter::page(ByteView bytes) {
     map_.add_zero();
   } else {
     const uint64_t id = backup_.hasher_(bytes);
-    if (before_map_ && index < before_map_->pages.size() && !before_map_->is_zero(index)) {
+    if (before_map_ && index < before_map_->pages.size() && !before_map_->is_zero(index) &&
+        !backup_.folds(before_map_->place(index).pack)) {
       if (before_ids_.empty()) {
-        TRY_ASSIGN(before_ids_, backup_.parent_files_->page_ids(*before_map_));
+        TRY_ASSIGN(before_ids_, backup_.parent_files_->page_ids(*before_map_, backup_.folded_));
       }
       // Equal identities of pages of different length are different pages: the file's short end.
       if (before_ids_[index] == id && before_->attributes.page_bytes(next_ - 1) == bytes.size()) {
@@ -107,6 +124,7 @@ bool BackupWriter::FileWriter::same_part(uint64_t part, uint64_t pages) const {
   if (!before_ || part >= before_->segments.size()) return false;
   const uint32_t per = backup_.options_.segment_pages;
   const uint64_t last = part * per + pages - 1;
+  if (const auto& slot = before_->segments[part].slot; slot && backup_.folds(slot->pack)) return false;
   return pages_in_segment(before_->attributes, per, part) == pages &&
          before_->attributes.page_bytes(last) == attributes_.page_bytes(last);
 }
@@ -138,6 +156,19 @@ Result<> BackupWriter::FileWriter::unchanged(uint64_t count) {
   return {};
 }
 
+Result<bool> BackupWriter::FileWriter::folds(uint64_t page) {
+  if (backup_.folded_.empty() || page >= parent_pages_) return false;
+  const uint32_t per = backup_.options_.segment_pages;
+  const auto& packs = before_->segments[page / per].packs;
+  if (std::none_of(packs.begin(), packs.end(), [&](const PackId& p) { return backup_.folds(p); }))
+    return false;
+  if (!folding_ || folding_->first_page != page / per * per) {
+    TRY_ASSIGN(folding_, backup_.parent_files_->map(*before_, page / per));
+  }
+  const auto index = static_cast<uint32_t>(page % per);
+  return !folding_->is_zero(index) && backup_.folds(folding_->place(index).pack);
+}
+
 Result<> BackupWriter::FileWriter::parent_page(uint64_t page, MutableBytes out) {
   if (page >= parent_pages_ || out.size() != before_->attributes.page_bytes(page))
     return fail(Code::kInternal, "a page is asked for that the parent does not have");
@@ -166,8 +197,11 @@ Result<> BackupWriter::FileWriter::end_segment() {
   const size_t index = segments_.size();
   // Nothing changed: the parent's map serves.
   if (before_map_ && *before_map_ == map) {
-    segments_.push_back(before_->segments[index]);
-    return {};
+    const Segment& before = before_->segments[index];
+    if (!before.slot || !backup_.folds(before.slot->pack)) {
+      segments_.push_back(before);
+      return {};
+    }
   }
   Segment& segment = segments_.emplace_back();
   segment.packs = map.used_packs();
@@ -207,7 +241,7 @@ Result<std::vector<PackInfo>> BackupWriter::all_packs(const std::vector<PackInfo
 }
 
 Result<Manifest> BackupWriter::commit(Manifest m) {
-  TRY_ASSIGN(m.tables, table_.finish(stream_, parent_files_.get()));
+  TRY_ASSIGN(m.tables, table_.finish(stream_, parent_files_.get(), folded_));
   TRY_ASSIGN(std::vector<PackInfo> own, stream_.finish());
   TRY_ASSIGN(m.packs, all_packs(own));
   m.files = table_.files();

@@ -13,13 +13,19 @@
 
 namespace varve::repo {
 
+// Each incremental leaves a pack, however little changed, and each pack costs whoever compares or restores a
+// request. When a parent has more than kMostSmallPacks that are smaller than a kSmallShare-th of a full one,
+// what it has in these is stored anew.
+inline constexpr size_t kMostSmallPacks = 32;
+inline constexpr uint64_t kSmallShare = 32;
+
 class BackupWriter {
  public:
   struct Options {
     PackStreamOptions packs;
     uint32_t segment_pages = kSegmentPages;
   };
-  // Takes the pin, then reads the parent (a backup id; empty: none).
+  // Takes the pin, then reads the parent (a backup id; empty: none). kConflict when that has expired.
   static Result<std::unique_ptr<BackupWriter>> begin(RepositoryPtr repo, const Context& ctx,
                                                      const std::string& source, const std::string& parent,
                                                      const Options& options, Progress* progress);
@@ -37,6 +43,9 @@ class BackupWriter {
     // The next `count` pages are known to be the parent's: not read. The parent must have them
     // (parent_pages()).
     Result<> unchanged(uint64_t count);
+    // Whether a page that is known to be the parent's should go to page() all the same, to be stored anew
+    // (kMostSmallPacks).
+    Result<bool> folds(uint64_t page);
     // Pages of this file in the parent, 0 when it has none or its pages have another size.
     uint64_t parent_pages() const { return parent_pages_; }
     // The parent's content of a page that it has, page_bytes() long.
@@ -61,6 +70,7 @@ class BackupWriter {
     uint64_t next_ = 0;                     // page
     std::optional<SegmentMap> before_map_;  // of the segment under way
     std::vector<uint64_t> before_ids_;      // of its pages; read when first needed
+    std::optional<SegmentMap> folding_;     // the parent's map that folds() looked into last
     SegmentMapBuilder map_{0};
     FrameInput frame_;               // new pages that wait for their place
     std::vector<uint32_t> waiting_;  // their indexes in map_
@@ -77,12 +87,14 @@ class BackupWriter {
  private:
   BackupWriter(RepositoryPtr repo, Context ctx, Pin pin, Options options, Progress* progress);
   Result<std::vector<PackInfo>> all_packs(const std::vector<PackInfo>& own) const;
+  bool folds(const PackId& pack) const { return folded_.contains(pack); }
 
   const RepositoryPtr repo_;
   const Context ctx_;
   Pin pin_;
   const Options options_;
   std::optional<Manifest> parent_;
+  PackSet folded_;  // packs of the parent that this backup refers to no more
   std::unique_ptr<SlotReader> parent_slots_;
   std::unique_ptr<FileTableReader> parent_files_;
   PackStream stream_;

@@ -20,8 +20,6 @@
 
 namespace varve::repo {
 
-using PackSet = std::unordered_set<PackId, PackIdHash>;
-
 struct CollectionPlan {
   std::string id;
   Timestamp created = {}, not_before = {};

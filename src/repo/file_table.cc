@@ -152,14 +152,14 @@ Result<SegmentMap> FileTableReader::map(const FileRecord& file, uint64_t segment
                             pages_in_segment(file.attributes, manifest_.segment_pages, segment));
 }
 
-Result<std::vector<uint64_t>> FileTableReader::page_ids(const SegmentMap& map) {
+Result<std::vector<uint64_t>> FileTableReader::page_ids(const SegmentMap& map, const PackSet& without) {
   std::vector<uint64_t> out(map.pages.size(), 0);
   std::vector<std::vector<uint32_t>> by_pack(map.packs.size());
   for (uint32_t i = 0; i < map.pages.size(); ++i) {
     if (!map.is_zero(i)) by_pack[map.pages[i].pack - 1].push_back(i);
   }
   for (size_t p = 0; p < by_pack.size(); ++p) {
-    if (by_pack[p].empty()) continue;
+    if (by_pack[p].empty() || without.contains(map.packs[p])) continue;
     TRY_ASSIGN(auto pack, slots_.pack(map.packs[p]));
     const PackIndex& index = pack->index();
     for (uint32_t i : by_pack[p]) {
@@ -226,7 +226,8 @@ Result<> FileTableWriter::add(const FileRecord& file) {
   return {};
 }
 
-Result<std::vector<FileTableRef>> FileTableWriter::finish(PackStream& stream, FileTableReader* parent) {
+Result<std::vector<FileTableRef>> FileTableWriter::finish(PackStream& stream, FileTableReader* parent,
+                                                          const PackSet& without) {
   const std::string_view arena = arena_;
   const auto path = [&](const Entry& e) { return arena.substr(e.offset, e.path_size); };
   std::sort(entries_.begin(), entries_.end(),
@@ -250,7 +251,7 @@ Result<std::vector<FileTableRef>> FileTableWriter::finish(PackStream& stream, Fi
     bool reused = false;
     if (parent) {
       TRY_ASSIGN(auto before, parent->part(ref.first_path, ref.last_path));
-      if (before && as_text(before->second) == encoded) {
+      if (before && !without.contains(before->first.pack) && as_text(before->second) == encoded) {
         ref.place = before->first;
         reused = true;
       }

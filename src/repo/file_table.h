@@ -57,7 +57,8 @@ class FileTableReader {
   Result<SegmentMap> map(const FileRecord& file, uint64_t segment);
   // The identity of each page of a map (0 for zeros). Each pack's index is looked at once, however its pages
   // are scattered: a segment may refer to more packs than fit in a cache.
-  Result<std::vector<uint64_t>> page_ids(const SegmentMap& map);
+  // Pages in `without` count as zeros.
+  Result<std::vector<uint64_t>> page_ids(const SegmentMap& map, const PackSet& without = {});
   // The encoded part that covers exactly these paths, if there is one: a new backup may refer to it.
   Result<std::optional<std::pair<SlotPlace, Buffer>>> part(const std::string& first, const std::string& last);
 
@@ -75,8 +76,9 @@ class FileTableWriter {
  public:
   // kConflict for a path that was added before (found by finish()).
   Result<> add(const FileRecord& file);
-  // Parts equal to the parent's are referred to, not written again.
-  Result<std::vector<FileTableRef>> finish(PackStream& stream, FileTableReader* parent);
+  // Parts equal to the parent's are referred to, not written again, but for those in `without`.
+  Result<std::vector<FileTableRef>> finish(PackStream& stream, FileTableReader* parent,
+                                           const PackSet& without = {});
   // Every pack that the files refer to; after finish() also those of the table's parts.
   const std::unordered_map<PackId, uint32_t, PackIdHash>& packs() const { return numbers_; }
   uint64_t files() const { return entries_.size(); }

@@ -59,6 +59,11 @@ std::string id_time(Timestamp t) {
   return utc("{:%Y%m%d-%H%M%S}", t);
 }
 
+std::string_view id_second(std::string_view id) {
+  constexpr size_t kLength = std::string_view("20261123-143205").size();
+  return id.substr(0, kLength);
+}
+
 std::string new_backup_id(Timestamp started, std::string_view type) {
   return fmt::format("{}-{}-{}", id_time(started), type, to_hex(crypto::random_array<2>()));
 }

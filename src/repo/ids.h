@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 
 #include "base/bytes.h"
 #include "base/time.h"
@@ -49,6 +50,8 @@ struct PackIdHash {
   }
 };
 
+using PackSet = std::unordered_set<PackId, PackIdHash>;
+
 // Source and epoch names as they may stand in an object's name: [A-Za-z0-9][A-Za-z0-9._=@+-]*, at most 120
 // characters.
 Result<> check_name(std::string_view name);
@@ -57,6 +60,8 @@ Result<> check_name(std::string_view name);
 std::string new_backup_id(Timestamp started, std::string_view type);
 // With what such an id begins: "20261123-143205".
 std::string id_time(Timestamp t);
+// That beginning of an id; all of one that is no such.
+std::string_view id_second(std::string_view id);
 
 inline constexpr std::string_view kConfigKey = "varve.json";
 store::Key key_key(std::string_view key_id);

@@ -232,6 +232,20 @@ Result<Manifest> load_manifest(const Repository& repo, const Context& ctx, const
   return m;
 }
 
+namespace {
+
+// nullopt: removed since it was listed. Only a store that cannot be reached is an error of the whole.
+Result<std::optional<Result<Manifest>>> load_if_there(const Repository& repo, const Context& ctx,
+                                                      const std::string& source, const std::string& id) {
+  auto m = load_manifest(repo, ctx, source, id);
+  if (!m && m.error().code == Code::kNotFound) return std::nullopt;
+  if (!m && (m.error().code == Code::kUnreachable || m.error().code == Code::kInterrupted))
+    return fail(std::move(m).error());
+  return std::optional(std::move(m));
+}
+
+}  // namespace
+
 Result<> for_each_manifest(const Repository& repo, const Context& ctx, const std::string& source,
                            const std::function<Result<>(const std::string& id, Result<Manifest>)>& callback) {
   TRY_ASSIGN(const std::vector<std::string> ids, list_backup_ids(repo, ctx, source));
@@ -243,12 +257,10 @@ Result<> for_each_manifest(const Repository& repo, const Context& ctx, const std
       Context mine = ctx;
       mine.stop = stop;
       for (size_t n = next++; n < ids.size(); n = next++) {
-        auto m = load_manifest(repo, mine, source, ids[n]);
-        if (!m && m.error().code == Code::kNotFound) continue;
-        if (!m && (m.error().code == Code::kUnreachable || m.error().code == Code::kInterrupted))
-          return fail(std::move(m).error());
+        TRY_ASSIGN(auto m, load_if_there(repo, mine, source, ids[n]));
+        if (!m) continue;
         std::lock_guard lock(one_at_a_time);
-        TRY_OK(callback(ids[n], std::move(m)));
+        TRY_OK(callback(ids[n], std::move(*m)));
       }
       return {};
     });
@@ -273,6 +285,43 @@ Result<ManifestList> load_manifests(const Repository& repo, const Context& ctx, 
             });
   std::sort(out.unreadable.begin(), out.unreadable.end(),
             [](const UnreadableManifest& a, const UnreadableManifest& b) { return a.key < b.key; });
+  return out;
+}
+
+Result<> for_newest_manifests(
+    const Repository& repo, const Context& ctx, const std::string& source,
+    const std::function<Result<bool>(const std::string& id, Result<Manifest>)>& callback) {
+  TRY_ASSIGN(const std::vector<std::string> ids, list_backup_ids(repo, ctx, source));
+  for (auto id = ids.rbegin(); id != ids.rend();) {
+    const std::string_view second = id_second(*id);
+    std::vector<std::pair<std::string, Result<Manifest>>> of_it;
+    for (; id != ids.rend() && id_second(*id) == second; ++id) {
+      TRY_ASSIGN(auto m, load_if_there(repo, ctx, source, *id));
+      if (m) of_it.emplace_back(*id, std::move(*m));
+    }
+    const auto rank = [](const Result<Manifest>& m) { return m ? m->moment : Timestamp::max(); };
+    std::stable_sort(of_it.begin(), of_it.end(),
+                     [&](const auto& a, const auto& b) { return rank(a.second) > rank(b.second); });
+    for (auto& [name, m] : of_it) {
+      TRY_ASSIGN(const bool more, callback(name, std::move(m)));
+      if (!more) return {};
+    }
+  }
+  return {};
+}
+
+Result<NewestManifest> newest_manifest(const Repository& repo, const Context& ctx,
+                                       const std::string& source) {
+  NewestManifest out;
+  TRY_OK(
+      for_newest_manifests(repo, ctx, source, [&](const std::string& id, Result<Manifest> m) -> Result<bool> {
+        if (m) {
+          out.manifest = std::move(*m);
+          return false;
+        }
+        out.unreadable.push_back({manifest_key(source, id), std::move(m).error()});
+        return true;
+      }));
   return out;
 }
 

@@ -77,4 +77,18 @@ Result<ManifestList> load_manifests(const Repository& repo, const Context& ctx, 
 Result<> for_each_manifest(const Repository& repo, const Context& ctx, const std::string& source,
                            const std::function<Result<>(const std::string& id, Result<Manifest>)>& callback);
 
+// One after the other, newest first, until the callback says false: by the second in which they began, which
+// their names tell, and of one second those that cannot be read, then by moment. No second is read before it
+// is come to: what every backup asks for must not cost more with each that is kept. Errors as above.
+Result<> for_newest_manifests(
+    const Repository& repo, const Context& ctx, const std::string& source,
+    const std::function<Result<bool>(const std::string& id, Result<Manifest>)>& callback);
+
+// The first of these that can be read.
+struct NewestManifest {
+  std::optional<Manifest> manifest;            // nullopt: there is none
+  std::vector<UnreadableManifest> unreadable;  // those before it
+};
+Result<NewestManifest> newest_manifest(const Repository& repo, const Context& ctx, const std::string& source);
+
 }  // namespace varve::repo

@@ -1,5 +1,6 @@
 #include "repo/manifest.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
@@ -147,10 +148,11 @@ TEST(ManifestTest, TextInAnotherEncodingIsStillReadable) {
 class ManifestsTest : public testing::Test {
  protected:
   TestRepository t{Encryption::kNone};
-  std::string put(const std::string& source, const std::string& id) {
+  std::string put(const std::string& source, const std::string& id, Timestamp moment = sample().moment) {
     Manifest m = sample();
     m.source = source;
     m.id = id;
+    m.moment = moment;
     const auto r = t.repo->put_object({}, "manifest", manifest_key(source, id), encode(m));
     EXPECT_TRUE(r) << r.error().describe();
     return manifest_key(source, id);
@@ -197,6 +199,31 @@ TEST_F(ManifestsTest, AStoreThatCannotBeReachedIsNoDamage) {
   auto r = load_manifests(**repo, {}, "app");
   ASSERT_FALSE(r);
   EXPECT_EQ(r.error().code, Code::kUnreachable);
+}
+
+TEST_F(ManifestsTest, TheNewestCostsNotMoreWithEachThatIsKept) {
+  for (int i = 100; i < 140; ++i) put("app", fmt::format("20261101-000{}-incremental-0000", i));
+  const Timestamp moment = sample().moment;
+  put("app", "20261101-000140-full-0000", moment + Seconds(1));
+  put("app", "20261101-000140-incremental-ffff", moment);
+  t.overwrite(put("app", "20261101-000141-full-0000"), as_bytes("rot"));
+  auto counting = std::make_shared<store::FaultStore>(t.mem);
+  auto repo = t.open(counting);
+  ASSERT_TRUE(repo);
+  counting->clear_calls();
+  auto newest = newest_manifest(**repo, {}, "app");
+  ASSERT_TRUE(newest);
+  ASSERT_TRUE(newest->manifest);
+  EXPECT_EQ(newest->manifest->id, "20261101-000140-full-0000")
+      << "of one second the one of the latest moment";
+  ASSERT_EQ(newest->unreadable.size(), 1u);
+  EXPECT_EQ(newest->unreadable[0].key, manifest_key("app", "20261101-000141-full-0000"));
+  const auto calls = counting->calls();
+  const auto is_get = [](const auto& c) { return c.kind == store::CallKind::kGet; };
+  EXPECT_EQ(std::count_if(calls.begin(), calls.end(), is_get), 3) << "those of two seconds";
+  newest = newest_manifest(**repo, {}, "none");
+  ASSERT_TRUE(newest);
+  EXPECT_FALSE(newest->manifest);
 }
 
 }  // namespace

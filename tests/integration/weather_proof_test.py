@@ -5,17 +5,16 @@ few, what waits for minutes is left out.
 """
 
 import collections
-import contextlib
 import os
 import random
-import re
 import sqlite3
 import subprocess
 import time
 import unittest
 
+import bad_weather
 from varve_harness import VarveTest, dump, main
-from weather import Fault, Weather
+from weather import Fault
 
 ROUNDS = int(os.environ.get("VARVE_ROUNDS", "50"))
 LONG = ROUNDS >= 50
@@ -57,14 +56,10 @@ class WeatherProof(VarveTest):
     def setUp(self):
         super().setUp()
         self.rng = random.Random(5)
-        port = re.search(r"127\.0\.0\.1:(\d+)", self.place.url)
-        if not port:
+        self.weather = bad_weather.before(self, seed=23)
+        if not self.weather:
             self.skipTest("not a store that is reached over HTTP")
         self.dialect = {"s3": "s3", "gs": "gcs", "azure": "azure"}[self.place.url.split(":")[0]]
-        stack = contextlib.ExitStack()
-        self.addCleanup(stack.close)
-        self.weather = stack.enter_context(Weather(int(port[1]), seed=23))
-        self.env["VARVE_REPO"] = self.place.url.replace(port[0], f"127.0.0.1:{self.weather.port}")
         self.varve("init")
         c = sqlite3.connect(self.path("app.db"), isolation_level=None)
         c.execute("PRAGMA journal_mode=WAL").fetchall()
@@ -88,36 +83,30 @@ class WeatherProof(VarveTest):
         self.assertSameDatabase("app.db", "back.db")
         self.path("back.db").unlink()
 
-    def round(self):
+    def round(self, *arguments):
         """Requests it took."""
         before = self.total()
         self.change()
-        self.varve("backup", "sqlite:app.db")
+        self.varve("backup", "sqlite:app.db", *arguments)
         self.restored()
         self.varve("expire", "sqlite:app.db", "--keep-last", "3")
         self.varve("gc", "--now")
         return self.total() - before
 
-    def storm(self):
-        """5 % of the requests fail, each in its way, and 1 % of the bodies are cut."""
-        for status in (503, 500, 429):
-            self.weather.set(Fault.STATUS, probability=0.0125, status=status)
-        self.weather.set(Fault.RESET_BEFORE, probability=0.004)
-        self.weather.set(Fault.RESET_AFTER, probability=0.004)
-        self.weather.set(Fault.REPLY_LOST, probability=0.0045)
-        self.weather.set(Fault.TRUNCATE, probability=0.01, method="GET")
-        self.weather.set(Fault.RESET_DURING, probability=0.01, method="PUT|POST")
-
     def test_rounds_in_a_storm(self):
-        fair_rounds = 6
-        for _ in range(4):
-            self.round()  # until as much expires as is new
-        fair = sum(self.round() for _ in range(fair_rounds)) / fair_rounds
-        self.storm()
-        stormy = sum(self.round() for _ in range(ROUNDS)) / ROUNDS
+        # In cycles that begin with a full backup: each incremental leaves a pack, and the next asks for one more.
+        cycle = 5
+
+        def cycles(count):
+            return sum(self.round("--type", "incremental" if n % cycle else "full") for n in range(count * cycle)) / count
+
+        cycles(1)  # until as much expires as is new
+        fair = cycles(1)
+        bad_weather.storm(self.weather)
+        stormy = cycles(ROUNDS // cycle)
         struck = self.weather.struck
         self.weather.clear()
-        print(f"\n{self.dialect}: {fair:.1f} requests a round in fair weather, {stormy:.1f} in the storm; "
+        print(f"\n{self.dialect}: {fair:.1f} requests for {cycle} rounds in fair weather, {stormy:.1f} in the storm; "
               f"{ROUNDS} rounds, struck: {({f.name: n for f, n in struck.items()})}", flush=True)
         self.varve("verify")
         self.restored()
@@ -126,6 +115,27 @@ class WeatherProof(VarveTest):
         # Nothing that a storm broke off is left: no pin, and no pack that nobody needs.
         gone = self.varve("gc", "--now", "--json").json["gc"]
         self.assertEqual((gone["packs_condemned"], gone["packs_removed"]), (0, 0), gone)
+
+    def test_copies_in_a_storm(self):
+        """Both of a copy's ends behind it."""
+        copy = self.env["VARVE_REPO"].replace(self.place.prefix, f"{self.place.prefix}-copy")
+        bad_weather.storm(self.weather)
+        for n in range(ROUNDS):
+            self.change()
+            self.varve("backup", "sqlite:app.db")
+            copied = self.varve("copy", "--to", copy, "--json").json["copy"]
+            self.assertEqual((copied["backups"], copied["problems"]), (1, []))
+            self.varve("restore", "sqlite:app.db", "--target", "back.db", "--repo", copy)
+            self.assertSameDatabase("app.db", "back.db")
+            self.path("back.db").unlink()
+            if n % 4 == 3:
+                self.varve("expire", "sqlite:app.db", "--keep-last", "2")
+                self.varve("gc", "--now")
+        self.assertGreater(sum(self.weather.struck.values()), 1.5 * ROUNDS)
+        self.weather.clear()
+        self.varve("verify", "--repo", copy)
+        again = self.varve("copy", "--to", copy, "--json").json["copy"]
+        self.assertEqual((again["backups"], again["problems"]), (0, []))
 
     def test_connections_refused(self):
         self.weather.set(Fault.REFUSED, nth=[4, 9, 15], seconds=0.7)
@@ -229,7 +239,7 @@ class WeatherProof(VarveTest):
 
     @unittest.skipUnless(LONG, "takes a while")
     def test_a_follower_in_a_storm(self):
-        self.storm()
+        bad_weather.storm(self.weather)
         follower = self.start("log", "follow", "sqlite:app.db", "--quiet")
         self.eventually(lambda: "followed now" in self.run_varve("status", "sqlite:app.db").out, timeout=60)
         for _ in range(40):

@@ -275,7 +275,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.state.sessions[upload] = {
             "bucket": name, "query": self.query, "said": said, "path": path, "total": int(total), "size": 0, "crc": 0,
             "until": time.time() + SESSION_SECONDS, "lock": threading.Lock(), "done": None}
-        where = f"{self.server.base}/upload/storage/v1/b/{name}/o?uploadType=resumable&upload_id={upload}"
+        # At the host that was asked, whatever lies before us.
+        where = (f"http://{self.headers['Host']}/upload/storage/v1/b/{name}/o"
+                 f"?uploadType=resumable&upload_id={upload}")
         self.send(200, {"Location": where, "X-GUploader-UploadID": upload}, b"")
 
     def described(self, name, query, said):

@@ -56,6 +56,8 @@ class PostgresEngine final : public Engine {
     return Anchor{data->start_lsn - 1, data->stop_lsn - 1};
   }
 
+  bool backups_need_log() const override { return true; }
+
   Result<std::vector<View>> views(const repo::RepositoryPtr& repo, const Context& ctx,
                                   const std::map<std::string, EpochLog>& epochs,
                                   const std::vector<repo::Manifest>& backups) const override {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "backup/engines.h"
 #include "backup/postgres/timelines.h"
 #include "backup/postgres/wal_files.h"
 #include "engine/postgres/page.h"
@@ -61,7 +60,7 @@ std::vector<PieceName> chain(const std::vector<PieceName>& pieces, uint64_t from
   return !out.empty() && out.back().last + 1 >= to ? out : std::vector<PieceName>{};
 }
 
-// The log that leads to the capture.
+// The log that leads to the capture, by the names of its pieces.
 struct Way {
   EpochLog log;
   bool through_parent = false;  // false: the parent holds what was done on a branch that was left
@@ -70,15 +69,14 @@ struct Way {
 
 Result<Way> find_way(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
                      const db::ClusterCapture& capture, const repo::Manifest& parent) {
-  TRY_ASSIGN(SourceState state, load_source(*repo, ctx, source));
   const EpochName own{capture.control().system_id, capture.timeline()};
-  std::map<std::string, EpochLog> epochs;
-  for (EpochLog& e : state.epochs) epochs[e.epoch] = std::move(e);
-  TRY_ASSIGN(const Timelines timelines, Timelines::load(repo, ctx, epochs[history_epoch_of(own.system_id)]));
-  TimelineView view = view_of(timelines, epochs, state.backups.manifests, own);
-  Way out{std::move(view.log), false, timelines.way_to(own.timeline)};
-  for (const repo::Manifest* m : view.bases) out.through_parent |= m->id == parent.id;
-  return out;
+  TRY_ASSIGN(const auto epochs, list_log(*repo, ctx, source));
+  const auto histories = epochs.find(history_epoch_of(own.system_id));
+  TRY_ASSIGN(const Timelines timelines,
+             Timelines::load(repo, ctx, histories == epochs.end() ? EpochLog{} : histories->second));
+  const std::vector<repo::Manifest> bases = {parent};
+  TimelineView view = view_of(timelines, epochs, bases, own);
+  return Way{std::move(view.log), !view.bases.empty(), timelines.way_to(own.timeline)};
 }
 
 // A record that begins right after a page's header ends what is before that page.

@@ -104,6 +104,18 @@ std::optional<uint64_t> match(const db::CaptureData& captured, const std::vector
   return at < before ? std::optional(at) : std::nullopt;
 }
 
+// The newest backup that stands in a log.
+Result<std::optional<repo::Manifest>> newest_base(const repo::Repository& repo, const Context& ctx,
+                                                  const std::string& source) {
+  std::optional<repo::Manifest> out;
+  TRY_OK(repo::for_newest_manifests(repo, ctx, source,
+                                    [&](const std::string&, Result<repo::Manifest> m) -> Result<bool> {
+                                      if (m && anchor_of(*m)) out = std::move(*m);
+                                      return !out;
+                                    }));
+  return out;
+}
+
 }  // namespace
 
 Result<> anchor_to_log(repo::RepositoryPtr repo, const Context& ctx, repo::Manifest& m) {
@@ -115,14 +127,13 @@ Result<> anchor_to_log(repo::RepositoryPtr repo, const Context& ctx, repo::Manif
   TRY_ASSIGN(db::CaptureData captured, db::decode_capture_data(m.engine_data));
   const auto give_up = SteadyClock::now() + kAnchorWait;
   do {
-    TRY_ASSIGN(SourceState state, load_source(*repo, ctx, m.source));
-    if (state.epochs.empty()) return {};
-    const EpochLog& log = state.epochs.back();
-    const repo::Manifest* base = nullptr;
-    for (const auto& b : state.backups.manifests) {
-      if (b.epoch == log.epoch && anchor_of(b)) base = &b;
-    }
-    if (!base || log.gap) return {};
+    TRY_ASSIGN(const auto base, newest_base(*repo, ctx, m.source));
+    TRY_ASSIGN(const auto logs, list_log(*repo, ctx, m.source));
+    if (!base || (!logs.empty() && logs.rbegin()->first > base->epoch)) return {};
+    const auto at = logs.find(base->epoch);
+    const EpochLog log = at == logs.end() ? EpochLog{} : at->second;
+    if (!log.pieces.empty() && contiguous_end(log.pieces, *anchor_of(*base)) < log.pieces.back().last)
+      return {};
     TRY_ASSIGN(db::CaptureData base_data, db::decode_capture_data(base->engine_data));
     const auto singles = commit_pieces(log);
     std::vector<OpenPiece> open;
@@ -136,7 +147,7 @@ Result<> anchor_to_log(repo::RepositoryPtr repo, const Context& ctx, repo::Manif
     if (auto txn = match(captured, open, base_data, *base_data.txn)) {
       captured.txn = txn;
       m.engine_data = db::encode_capture_data(captured);
-      m.epoch = log.epoch;
+      m.epoch = base->epoch;
       m.start_position = m.stop_position = fmt::format("txn:{}", *txn);
       return {};
     }
