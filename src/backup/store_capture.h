@@ -28,6 +28,8 @@ struct CaptureHooks {
   // manifest.
   std::function<Result<std::unique_ptr<ChangedPages>>(const repo::Manifest& parent, std::string& why)>
       changes = {};
+  // Without `changes`: why everything is compared, for the manifest.
+  std::string compared = {};
   // After the capture has ended, before the commit: its place in the log. What recovery needs of the log must
   // be in the repository when it returns.
   std::function<Result<>(repo::Manifest&)> before_commit = {};

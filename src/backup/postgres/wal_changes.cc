@@ -6,6 +6,7 @@
 #include "backup/engines.h"
 #include "backup/postgres/timelines.h"
 #include "backup/postgres/wal_files.h"
+#include "base/log.h"
 #include "engine/postgres/page.h"
 #include "engine/postgres/wal_format.h"
 #include "engine/postgres/wal_join.h"
@@ -94,7 +95,55 @@ Result<> ship(const repo::RepositoryPtr& repo, const Context& ctx, const std::st
   return {};
 }
 
+// All that the pieces, which lead from `from` to `to`, tell; nullopt, and `why`, when they do not tell all.
+Result<std::optional<db::BlockChanges>> join(const repo::RepositoryPtr& repo, const Context& ctx,
+                                             const std::vector<PieceName>& pieces, uint64_t from,
+                                             uint64_t to, std::string& why) {
+  db::WalJoiner::Options options;
+  options.from = from;
+  db::WalJoiner joiner(std::move(options));
+  for (PieceName p : pieces) {
+    TRY_OK(ctx.check());
+    if (const auto name = repo::parse_log_name(repo::last_segment(p.key))) p.last = name->last;
+    auto index = read_index(repo, ctx, p);
+    // One that is gone was joined with others meanwhile.
+    if (!index && index.error().code != Code::kDamaged && index.error().code != Code::kNotFound)
+      return fail(index.error());
+    const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
+    if (!added) why = added.error().describe();
+    if (!added) return std::nullopt;
+  }
+  if (!joiner.covers(to)) {
+    why = "not all records of the WAL could be read";
+  } else if (joiner.changes().broken()) {
+    why = *joiner.changes().broken();
+  } else {
+    return std::move(joiner).take_changes();
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+Result<std::function<bool(const db::BadPage&)>> logged_pages(const repo::RepositoryPtr& repo,
+                                                             const Context& ctx, const std::string& source,
+                                                             const db::CaptureData& data) {
+  WalArchive archive(repo, source);
+  const uint64_t to = without_header(data.stop_lsn);
+  TRY_ASSIGN(const auto pieces, archive.pieces(ctx, data.system_id, data.timeline, data.start_lsn, to));
+  std::string why;
+  TRY_ASSIGN(auto changes, join(repo, ctx, chain(pieces, data.start_lsn, to), data.start_lsn, to, why));
+  if (!changes) {
+    log::debug("the WAL does not tell which pages it holds: {}", why);
+    return [](const db::BadPage&) { return false; };
+  }
+  auto shared = std::make_shared<const db::BlockChanges>(std::move(*changes));
+  return [shared](const db::BadPage& page) {
+    const auto file = db::relation_file(page.path);
+    return file && (shared->whole_database(file->tablespace, file->database) ||
+                    shared->changed({{file->tablespace, file->database, file->filenode}, file->fork}, page.block));
+  };
+}
 
 Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& repo, const Context& ctx,
                                                     const std::string& source,
@@ -123,23 +172,10 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
   const std::vector<PieceName> pieces = chain(log.log.pieces, from, to);
   if (pieces.empty())
     return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(from)));
-  db::WalJoiner::Options options;
-  options.from = from;
-  db::WalJoiner joiner(std::move(options));
-  for (PieceName p : pieces) {
-    TRY_OK(ctx.check());
-    if (const auto name = repo::parse_log_name(repo::last_segment(p.key))) p.last = name->last;
-    auto index = read_index(repo, ctx, p);
-    // One that is gone was joined with others meanwhile.
-    if (!index && index.error().code != Code::kDamaged && index.error().code != Code::kNotFound)
-      return fail(index.error());
-    const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
-    if (!added) return unknown(added.error().describe());
-  }
-  if (!joiner.covers(capture.start_lsn())) return unknown("not all records of the WAL could be read");
-  if (joiner.changes().broken()) return unknown(*joiner.changes().broken());
+  TRY_ASSIGN(auto changes, join(repo, ctx, pieces, from, capture.start_lsn(), why));
+  if (!changes) return std::unique_ptr<ChangedPages>();
   return std::unique_ptr<ChangedPages>(std::make_unique<WalChanges>(
-      std::move(joiner).take_changes(), control.segment_pages, capture.start_lsn()));
+      std::move(*changes), control.segment_pages, capture.start_lsn()));
 }
 
 }  // namespace varve::backup::postgres
