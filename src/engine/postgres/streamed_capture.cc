@@ -102,7 +102,7 @@ class LiveStream final : public StreamedCapture, public FileStream {
     if (!control)
       return fail(std::move(control).error().with_hint("it was being written while the server sent it: run again"));
     TRY_OK(check_control(*control, label));
-    data_.stop_lsn = stop.lsn;
+    data_.stop_lsn = stop.stop;
     data_.checkpoint_lsn = label.checkpoint_lsn;
     data_.stop_timeline = std::max(label.timeline, control->min_recovery_timeline);
     // The server's clock after the stop: every commit before the stop has an earlier time.

@@ -100,19 +100,15 @@ Result<std::optional<TarEntry>> parse_tar_header(ByteView block) {
   TRY_ASSIGN(const uint64_t mtime, number_field(block, kMtime));
   if (mtime > uint64_t{1} << 40) return damaged("a time is impossible");
   out.mtime_us = static_cast<int64_t>(mtime) * 1'000'000;
-  switch (std::to_integer<char>(block[kType.at])) {
-    case '0':
-      break;
-    case '5':
-      out.type = FileType::kDirectory;
-      break;
-    case '2':
-      out.type = FileType::kSymlink;
-      TRY_ASSIGN(out.link_target, text_field(block, kLink));
-      if (out.link_target.empty()) return damaged("a link points nowhere");
-      break;
-    default:
-      return damaged("an entry is of an unknown type");
+  const char type = std::to_integer<char>(block[kType.at]);
+  if (type == '2') {
+    out.type = FileType::kSymlink;
+    TRY_ASSIGN(out.link_target, text_field(block, kLink));
+    if (out.link_target.empty()) return damaged("a link points nowhere");
+  } else if (type == '5') {
+    out.type = FileType::kDirectory;
+  } else if (type != '0') {
+    return damaged("an entry is of an unknown type");
   }
   if (out.type != FileType::kRegular) {
     if (out.size != 0) return damaged("a folder or link has a content");
