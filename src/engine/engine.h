@@ -82,8 +82,8 @@ class Capture {
  public:
   virtual ~Capture() = default;
   virtual const CaptureInfo& info() const = 0;
-  // Where the source sends its files instead of letting them be read: then this takes the place of files() and
-  // open(). Null: it does not.
+  // Where the source sends its files instead of letting them be read: then this takes the place of files()
+  // and open(). Null: it does not.
   virtual FileStream* stream() { return nullptr; }
   // Every file, ascending by path (bytewise). Called once, before open().
   virtual Result<std::vector<FileSpec>> files(const Context& ctx) = 0;

@@ -17,10 +17,10 @@ constexpr auto kSilence = std::chrono::seconds(120);  // WAL that the server has
 
 tl::unexpected<Error> cut_off(const db::StreamEnd& end, uint64_t at) {
   if (end.removed)
-    return fail(Code::kIncomplete,
-                fmt::format("the server removed the WAL from {} on before it could be stored",
-                            db::format_lsn(at)),
-                "let it keep more WAL: a free replication slot (max_replication_slots), or wal_keep_size");
+    return fail(
+        Code::kIncomplete,
+        fmt::format("the server removed the WAL from {} on before it could be stored", db::format_lsn(at)),
+        "let it keep more WAL: a free replication slot (max_replication_slots), or wal_keep_size");
   if (end.timeline_over)
     return fail(Code::kIncomplete, "the server went on with another timeline while it was backed up",
                 "take another backup");

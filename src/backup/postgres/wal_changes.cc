@@ -97,8 +97,8 @@ Result<> ship(const repo::RepositoryPtr& repo, const Context& ctx, const std::st
 
 // All that the pieces, which lead from `from` to `to`, tell; nullopt, and `why`, when they do not tell all.
 Result<std::optional<db::BlockChanges>> join(const repo::RepositoryPtr& repo, const Context& ctx,
-                                             const std::vector<PieceName>& pieces, uint64_t from,
-                                             uint64_t to, std::string& why) {
+                                             const std::vector<PieceName>& pieces, uint64_t from, uint64_t to,
+                                             std::string& why) {
   db::WalJoiner::Options options;
   options.from = from;
   db::WalJoiner joiner(std::move(options));
@@ -140,8 +140,9 @@ Result<std::function<bool(const db::BadPage&)>> logged_pages(const repo::Reposit
   auto shared = std::make_shared<const db::BlockChanges>(std::move(*changes));
   return [shared](const db::BadPage& page) {
     const auto file = db::relation_file(page.path);
-    return file && (shared->whole_database(file->tablespace, file->database) ||
-                    shared->changed({{file->tablespace, file->database, file->filenode}, file->fork}, page.block));
+    return file &&
+           (shared->whole_database(file->tablespace, file->database) ||
+            shared->changed({{file->tablespace, file->database, file->filenode}, file->fork}, page.block));
   };
 }
 
@@ -174,8 +175,8 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
     return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(from)));
   TRY_ASSIGN(auto changes, join(repo, ctx, pieces, from, capture.start_lsn(), why));
   if (!changes) return std::unique_ptr<ChangedPages>();
-  return std::unique_ptr<ChangedPages>(std::make_unique<WalChanges>(
-      std::move(*changes), control.segment_pages, capture.start_lsn()));
+  return std::unique_ptr<ChangedPages>(
+      std::make_unique<WalChanges>(std::move(*changes), control.segment_pages, capture.start_lsn()));
 }
 
 }  // namespace varve::backup::postgres

@@ -17,8 +17,8 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
                                                     const engine::postgres::ClusterCapture& capture,
                                                     const repo::Manifest& parent, std::string& why);
 
-// Whether the WAL of a backup, which must be in the repository, holds a page whole: it does when it changed the
-// page at all. True of none when the WAL does not tell.
+// Whether the WAL of a backup, which must be in the repository, holds a page whole: it does when it changed
+// the page at all. True of none when the WAL does not tell.
 Result<std::function<bool(const engine::postgres::BadPage&)>> logged_pages(
     const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
     const engine::postgres::CaptureData& data);

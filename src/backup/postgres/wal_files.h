@@ -26,7 +26,8 @@ Result<WalFile> identify_segment(const os::Path& path, db::Timeline timeline);
 Result<WalArchive::Stored> store_segment(WalArchive& archive, const Context& ctx, const os::Path& path,
                                          const WalFile& file);
 
-// kIncomplete unless the WAL that a backup needs is there. What a restore will need must be seen, not believed.
+// kIncomplete unless the WAL that a backup needs is there. What a restore will need must be seen, not
+// believed.
 Result<> check_wal_of(WalArchive archive, const Context& ctx, const db::CaptureData& data);
 
 // A file of the archive under the name that PostgreSQL asks for, put at `target` whole or not at all. False:

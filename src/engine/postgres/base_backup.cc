@@ -34,8 +34,9 @@ tl::unexpected<Error> refused(Error error, const Connection& session) {
   } else if (state.starts_with("57P0")) {
     error.hint = "somebody ended the session or the server: run again; nothing of this backup counts";
   } else if (state.empty()) {
-    error.hint = "look in the server's log for why the connection broke, and run again; nothing of this "
-                 "backup counts";
+    error.hint =
+        "look in the server's log for why the connection broke, and run again; nothing of this "
+        "backup counts";
   }
   return fail(std::move(error).with_context("while the server sent its base backup"));
 }
@@ -189,7 +190,9 @@ Result<bool> BaseBackup::next_archive() {
       if (!part) return refused(std::move(part).error(), *session_);
       return unexpected("an archive is missing");
     }
-    const std::string expected = all ? "" : archives_[begun_].empty() ? "base.tar" : archives_[begun_] + ".tar";
+    const std::string expected = all                         ? ""
+                                 : archives_[begun_].empty() ? "base.tar"
+                                                             : archives_[begun_] + ".tar";
     if (*next_begun_ != expected)
       return unexpected(fmt::format("an archive \"{}\" was not expected", printable(*next_begun_)));
     next_begun_.reset();

@@ -1,8 +1,7 @@
-// PostgreSQL's BASE_BACKUP: the server sends the files of a cluster, one tar archive for each tablespace and, as
-// the last one, that of the data directory. Servers from 15 on send all archives in one copy of typed messages,
-// older ones a copy for each.
-// Source: PostgreSQL's documentation, "Streaming Replication Protocol", and
-// src/backend/backup/basebackup.c (versions 13 to 18).
+// PostgreSQL's BASE_BACKUP: the server sends the files of a cluster, one tar archive for each tablespace and,
+// as the last one, that of the data directory. Servers from 15 on send all archives in one copy of typed
+// messages, older ones a copy for each. Source: PostgreSQL's documentation, "Streaming Replication Protocol",
+// and src/backend/backup/basebackup.c (versions 13 to 18).
 #pragma once
 
 #include <memory>
@@ -42,8 +41,8 @@ struct BaseBackupEnd {
 // Not thread-safe. Destroying it before finish() ends the session, and the server the backup.
 class BaseBackup {
  public:
-  // Waits for the checkpoint. `session`: of the replication protocol; open still after finish(). The context is
-  // kept, and ends every wait.
+  // Waits for the checkpoint. `session`: of the replication protocol; open still after finish(). The context
+  // is kept, and ends every wait.
   static Result<std::unique_ptr<BaseBackup>> start(const Context& ctx, std::unique_ptr<Connection> session,
                                                    const BaseBackupOptions& options);
 

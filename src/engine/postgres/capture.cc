@@ -113,9 +113,8 @@ class LiveCapture : public ClusterCapture {
     data_.checkpoint_lsn = label.checkpoint_lsn;
     data_.stop_timeline = std::max(label.timeline, image.control.min_recovery_timeline);
     settle_pages(pages_.settle(data_.stop_lsn), data_, warnings_);
-    CaptureEnd end =
-        capture_end(data_, {to_buffer(as_bytes(stop.label)), to_buffer(as_bytes(stop.tablespace_map)),
-                            std::move(image.bytes)});
+    CaptureEnd end = capture_end(data_, {to_buffer(as_bytes(stop.label)),
+                                         to_buffer(as_bytes(stop.tablespace_map)), std::move(image.bytes)});
     end.warnings = warnings_;
     return end;
   }

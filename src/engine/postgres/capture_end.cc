@@ -75,8 +75,8 @@ Result<> describe_cluster(const Context& ctx, const ClusterSpec& spec, CaptureDa
   if (configuration)
     data.configuration = std::move(*configuration);
   else
-    warnings.push_back(fmt::format("the server's configuration is not in the backup: {}",
-                                   configuration.error().describe()));
+    warnings.push_back(
+        fmt::format("the server's configuration is not in the backup: {}", configuration.error().describe()));
   return {};
 }
 

@@ -14,8 +14,8 @@ namespace varve::engine::postgres {
 std::string position_text(uint64_t lsn);    // "lsn:16/B374D848"
 std::string label_line(std::string label);  // of one line
 
-// Reads the catalogue and the configuration files outside of the data directory, by a session of its own. What
-// cannot be had is a warning: the backup is whole without it.
+// Reads the catalogue and the configuration files outside of the data directory, by a session of its own.
+// What cannot be had is a warning: the backup is whole without it.
 Result<> describe_cluster(const Context& ctx, const ClusterSpec& spec, CaptureData& data,
                           std::vector<std::string>& warnings);
 

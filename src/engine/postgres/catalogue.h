@@ -18,8 +18,8 @@ struct Catalogue {
 Result<Catalogue> read_catalogue(const Context& ctx, const ClusterSpec& spec, Connection& session);
 
 // The configuration files in force that lie outside of `data_directory` and that this process (or, with
-// kReplication, the role at the server) may read; a warning for each that it may not. Empty where the role may
-// not ask.
+// kReplication, the role at the server) may read; a warning for each that it may not. Empty where the role
+// may not ask.
 Result<std::vector<ConfigurationFile>> read_configuration(const Context& ctx, Connection& session,
                                                           Access access, const os::Path& data_directory,
                                                           std::vector<std::string>& warnings);

@@ -165,8 +165,8 @@ Result<std::unique_ptr<Connection>> Connection::open(const Context& ctx, const C
   // With expand_dbname the first dbname may be a whole connection string; the later ones are taken as they
   // are.
   const std::array<const char*, 8> keys = {
-      "dbname",         "dbname",      "client_encoding", "application_name", "tcp_user_timeout",
-      "keepalives_idle", "replication", nullptr};
+      "dbname",           "dbname",          "client_encoding", "application_name",
+      "tcp_user_timeout", "keepalives_idle", "replication",     nullptr};
   const std::array<const char*, 8> values = {
       spec.connection.empty() ? "application_name=varve" : spec.connection.c_str(),
       database.c_str(),

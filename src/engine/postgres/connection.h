@@ -79,8 +79,8 @@ class Connection {
   // After kEnd: what the server says of it; no rows when it says nothing.
   Result<std::optional<Rows>> stream_answer(const Context& ctx);
 
-  // An answer of several parts, to a command of the replication protocol; taken one after another to kEnd. The
-  // messages of a copy come by receive(), to its kEnd, before the next part.
+  // An answer of several parts, to a command of the replication protocol; taken one after another to kEnd.
+  // The messages of a copy come by receive(), to its kEnd, before the next part.
   Result<> begin_answer(const Context& ctx, const std::string& command) {
     return send(ctx, command, {}, false);
   }

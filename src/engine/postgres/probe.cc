@@ -86,7 +86,8 @@ class Prober {
     }
     TRY_ASSIGN(const bool allowed, may_replicate());
     if (!allowed) {
-      add(Severity::kError, fmt::format("the role {} may not take backups over the replication protocol", role()),
+      add(Severity::kError,
+          fmt::format("the role {} may not take backups over the replication protocol", role()),
           fmt::format("as a superuser: ALTER ROLE {} REPLICATION; and in pg_hba.conf a line such as: host "
                       "replication {} ADDRESS/32 scram-sha-256",
                       role(), session_->user()));

@@ -1,5 +1,5 @@
-// A PostgreSQL source: one cluster, reached over libpq for talking, and for reading through the file system or
-// over the replication protocol.
+// A PostgreSQL source: one cluster, reached over libpq for talking, and for reading through the file system
+// or over the replication protocol.
 #pragma once
 
 #include <string>

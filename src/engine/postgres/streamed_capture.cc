@@ -29,9 +29,9 @@ class LiveStream final : public StreamedCapture, public FileStream {
     TRY_ASSIGN(auto session, Connection::open(ctx, spec_, streaming));
     TRY_OK(check_same_server(ctx, *session));
     TRY_OK(keep_wal(ctx, *session));
-    TRY_ASSIGN(backup_, BaseBackup::start(ctx, std::move(session),
-                                          {label_line(options_.label), options_.fast_checkpoint,
-                                           spec_.read_rate}));
+    TRY_ASSIGN(backup_,
+               BaseBackup::start(ctx, std::move(session),
+                                 {label_line(options_.label), options_.fast_checkpoint, spec_.read_rate}));
     const BaseBackupHead& head = backup_->head();
     data_.start_lsn = head.start;
     data_.timeline = head.timeline;
@@ -63,8 +63,8 @@ class LiveStream final : public StreamedCapture, public FileStream {
       TRY_ASSIGN(auto entry, backup_->next());
       if (!entry) return links_left_.empty() ? std::nullopt : std::optional(next_link());
       if (entry->type == FileType::kSymlink)
-        return fail(Code::kUnsupported,
-                    fmt::format("the server sent the link {}, which was not asked for", printable(entry->path)));
+        return fail(Code::kUnsupported, fmt::format("the server sent the link {}, which was not asked for",
+                                                    printable(entry->path)));
       if (entry->path == "backup_label" || entry->path == "tablespace_map" || entry->path == kControlPath) {
         TRY_OK(take_late(*entry));
         continue;
@@ -100,7 +100,8 @@ class LiveStream final : public StreamedCapture, public FileStream {
     TRY_ASSIGN(const BackupLabel label, parse_backup_label(as_text(late_["backup_label"])));
     auto control = parse_control_file(late_["global/pg_control"]);
     if (!control)
-      return fail(std::move(control).error().with_hint("it was being written while the server sent it: run again"));
+      return fail(
+          std::move(control).error().with_hint("it was being written while the server sent it: run again"));
     TRY_OK(check_control(*control, label));
     data_.stop_lsn = stop.stop;
     data_.checkpoint_lsn = label.checkpoint_lsn;
@@ -152,8 +153,9 @@ class LiveStream final : public StreamedCapture, public FileStream {
 
  private:
   Result<Timestamp> clock(const Context& ctx) {
-    TRY_ASSIGN(const Rows rows,
-               sql_->query(ctx, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"));
+    TRY_ASSIGN(
+        const Rows rows,
+        sql_->query(ctx, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"));
     TRY_ASSIGN(const uint64_t us, rows.number(0, 0));
     return Timestamp(std::chrono::microseconds(static_cast<int64_t>(us)));
   }
@@ -177,16 +179,15 @@ class LiveStream final : public StreamedCapture, public FileStream {
     TRY_ASSIGN(page_size, rows.number(0, 0));
     TRY_ASSIGN(segment_size, rows.number(0, 3));
     TRY_ASSIGN(checksums, rows.number(0, 4));
-    for (const auto& [column, field] : {std::pair{1, &data_.segment_pages},
-                                        std::pair{2, &data_.wal_page_size},
-                                        std::pair{5, &data_.control_version},
-                                        std::pair{6, &data_.catalog_version}}) {
+    for (const auto& [column, field] :
+         {std::pair{1, &data_.segment_pages}, std::pair{2, &data_.wal_page_size},
+          std::pair{5, &data_.control_version}, std::pair{6, &data_.catalog_version}}) {
       TRY_ASSIGN(const uint64_t number, rows.number(0, static_cast<size_t>(column)));
       *field = static_cast<uint32_t>(number);
     }
     if (page_size < 1024 || page_size > 32768 || page_size % 128 != 0 || !valid_segment_size(segment_size))
-      return fail(Code::kUnsupported,
-                  fmt::format("the server has pages of {} and WAL segments of {} bytes", page_size, segment_size));
+      return fail(Code::kUnsupported, fmt::format("the server has pages of {} and WAL segments of {} bytes",
+                                                  page_size, segment_size));
     data_.page_size = static_cast<uint32_t>(page_size);
     data_.wal_segment_size = static_cast<uint32_t>(segment_size);
     data_.checksums = checksums != 0;
@@ -229,8 +230,8 @@ class LiveStream final : public StreamedCapture, public FileStream {
     return out;
   }
 
-  // In a backup with a tablespace_map the server sends no links: they are as the list of tablespaces says. One
-  // made in place is a folder that was sent.
+  // In a backup with a tablespace_map the server sends no links: they are as the list of tablespaces says.
+  // One made in place is a folder that was sent.
   std::optional<FileSpec> next_link() {
     while (!links_left_.empty()) {
       const Tablespace t = links_left_.back();
@@ -278,9 +279,8 @@ class LiveStream final : public StreamedCapture, public FileStream {
 
   Result<> check_control(const ControlFile& control, const BackupLabel& label) const {
     if (control.system_id == data_.system_id && control.page_size == data_.page_size &&
-        control.wal_segment_size == data_.wal_segment_size &&
-        control.has_checksums() == data_.checksums && label.start_lsn == data_.start_lsn &&
-        label.timeline == data_.timeline)
+        control.wal_segment_size == data_.wal_segment_size && control.has_checksums() == data_.checksums &&
+        label.start_lsn == data_.start_lsn && label.timeline == data_.timeline)
       return {};
     return fail(Code::kDatabase, "the server's backup_label and pg_control do not belong to this backup",
                 "run again; does connection lead to one server only?");

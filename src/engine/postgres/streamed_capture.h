@@ -26,8 +26,8 @@ class StreamedCapture : public Capture {
   // holds its start. A temporary slot keeps it at the server since before the start.
   virtual Result<std::unique_ptr<WalStream>> wal(const Context& ctx) = 0;
 
-  // Pages whose checksum is wrong, but for those that `logged` says the WAL from start to stop holds whole: one
-  // that was torn by a write under way looks alike, and cannot be read again. The warnings that result.
+  // Pages whose checksum is wrong, but for those that `logged` says the WAL from start to stop holds whole:
+  // one that was torn by a write under way looks alike, and cannot be read again. The warnings that result.
   using Logged = std::function<bool(const BadPage&)>;
   virtual std::vector<std::string> settle_pages(const Logged& logged) = 0;
   virtual bool has_bad_pages() const = 0;

@@ -15,9 +15,10 @@ struct Field {
 };
 constexpr Field kName{0, 100}, kMode{100, 8}, kUid{108, 8}, kGid{116, 8}, kSize{124, 12}, kMtime{136, 12},
     kChecksum{148, 8}, kType{156, 1}, kLink{157, 100}, kMagic{257, 8}, kPrefix{345, 155};
-constexpr std::string_view kUstar("ustar\0"
-                                  "00",
-                                  8);
+constexpr std::string_view kUstar(
+    "ustar\0"
+    "00",
+    8);
 constexpr uint64_t kLargest = uint64_t{1} << 42;  // no file of a cluster comes near
 
 tl::unexpected<Error> damaged(std::string_view what) {
@@ -93,6 +94,7 @@ Result<std::optional<TarEntry>> parse_tar_header(ByteView block) {
   if (!all_zero(field(block, kPrefix))) return damaged("a name has a prefix");
   TarEntry out;
   TRY_ASSIGN(out.path, text_field(block, kName));
+  if (out.path.starts_with("./")) out.path.erase(0, 2);  // "./pg_wal/archive_status"
   TRY_ASSIGN(out.mode, small_number(block, kMode));
   TRY_ASSIGN(out.uid, small_number(block, kUid));
   TRY_ASSIGN(out.gid, small_number(block, kGid));

@@ -100,14 +100,16 @@ TEST(Tar, HeaderAsTheServerWritesIt) {
   EXPECT_EQ((*entry)->uid, 70u);
   EXPECT_EQ((*entry)->gid, 71u);
   EXPECT_EQ((*entry)->mtime_us, 1'700'000'000'000'000);
-  const auto folder = parse_tar_header(Header{.name = "pg_wal/archive_status/", .type = '5', .mode = 040700}.block());
+  const auto folder =
+      parse_tar_header(Header{.name = "./pg_wal/archive_status/", .type = '5', .mode = 040700}.block());
   ASSERT_TRUE(folder && *folder);
   EXPECT_EQ((*folder)->path, "pg_wal/archive_status");
   EXPECT_EQ((*folder)->type, FileType::kDirectory);
   const auto large = parse_tar_header(Header{.size = uint64_t{40} << 30}.block());
   ASSERT_TRUE(large && *large);
   EXPECT_EQ((*large)->size, uint64_t{40} << 30);
-  const auto link = parse_tar_header(Header{.name = "pg_tblspc/1/", .type = '2', .link = "/srv/fast"}.block());
+  const auto link =
+      parse_tar_header(Header{.name = "pg_tblspc/1/", .type = '2', .link = "/srv/fast"}.block());
   ASSERT_TRUE(link && *link);
   EXPECT_EQ((*link)->link_target, "/srv/fast");
   const auto zeros = parse_tar_header(Buffer(kTarBlock, std::byte{0}));
@@ -117,10 +119,17 @@ TEST(Tar, HeaderAsTheServerWritesIt) {
 
 TEST(Tar, RefusesWhatTheServerNeverWrites) {
   std::vector<Buffer> bad = {
-      Header{.name = ""}.block(),         Header{.name = "/etc/passwd"}.block(), Header{.name = "base/../x"}.block(),
-      Header{.name = "./base"}.block(),   Header{.name = "base//5"}.block(),     Header{.name = "base/5/"}.block(),
-      Header{.type = '1'}.block(),        Header{.type = 'x'}.block(),           Header{.type = 'L'}.block(),
-      Header{.type = '2'}.block(),        Header{.name = "a/", .type = '5', .size = 512}.block(),
+      Header{.name = ""}.block(),
+      Header{.name = "/etc/passwd"}.block(),
+      Header{.name = "base/../x"}.block(),
+      Header{.name = "././base"}.block(),
+      Header{.name = "base//5"}.block(),
+      Header{.name = "base/5/"}.block(),
+      Header{.type = '1'}.block(),
+      Header{.type = 'x'}.block(),
+      Header{.type = 'L'}.block(),
+      Header{.type = '2'}.block(),
+      Header{.name = "a/", .type = '5', .size = 512}.block(),
       Header{.size = uint64_t{1} << 50}.block(),
       Buffer(kTarBlock - 1, std::byte{0}),
   };
@@ -142,8 +151,10 @@ TEST(Tar, ReadsArchivesInAnyPortions) {
                                 {{.name = "base/1", .size = 1000}, content},
                                 {{.name = "empty"}, ""},
                                 {{.name = "whole", .size = 512}, std::string(512, 'y')}});
-  const std::vector<std::string> expected = {"base/", "base/1=" + content, "empty=", "whole=" + std::string(512, 'y')};
-  for (const size_t portion : {1u, 7u, 511u, 512u, 513u, 4096u, 1u << 20}) EXPECT_EQ(read_all(bytes, portion), expected);
+  const std::vector<std::string> expected = {"base/", "base/1=" + content,
+                                             "empty=", "whole=" + std::string(512, 'y')};
+  for (const size_t portion : {1u, 7u, 511u, 512u, 513u, 4096u, 1u << 20})
+    EXPECT_EQ(read_all(bytes, portion), expected);
   // What is not read is passed over.
   ByteView rest = bytes;
   TarReader reader(portions(rest, 100), true);
@@ -166,7 +177,8 @@ TEST(Tar, CutAnywhere) {
     EXPECT_TRUE(found.back().starts_with("error: ")) << n;
   }
   // Servers before 15 end an archive without a word: there only whole entries can be asked for.
-  const Buffer open = archive({{{.name = "a", .size = 700}, std::string(700, 'x')}, {{.name = "b"}, ""}}, false);
+  const Buffer open =
+      archive({{{.name = "a", .size = 700}, std::string(700, 'x')}, {{.name = "b"}, ""}}, false);
   EXPECT_EQ(read_all(open, 4096, false).back(), "b=");
   for (size_t n = 1; n < open.size(); ++n) {
     if (n % kTarBlock != 0 || n == kTarBlock || n == 2 * kTarBlock)
@@ -188,7 +200,8 @@ TEST(Tar, GoesOnAfterItsEnd) {
 TEST(Tar, GnuTarReadsTheSame) {
   const Buffer bytes = archive({{{.name = "base/", .type = '5', .mode = 040700}, ""},
                                 {{.name = "base/1", .size = 1000}, std::string(1000, 'x')}});
-  const auto listed = os::run(Context{}.with_deadline(std::chrono::seconds(30)), {"tar", "-tf", "-"}, bytes, 1 << 20);
+  const auto listed =
+      os::run(Context{}.with_deadline(std::chrono::seconds(30)), {"tar", "-tf", "-"}, bytes, 1 << 20);
   ASSERT_TRUE(listed);
   EXPECT_EQ(as_text(listed->out), "base/\nbase/1\n");
 }
