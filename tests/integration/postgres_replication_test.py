@@ -18,6 +18,7 @@ REASON = "everything was read and compared: over the replication protocol the se
 
 class ReplicationTest(PostgresTest):
     ROLE = "varve"
+    maxDiff = 4000
 
     def configure(self, server=None, name="app", more="", access="replication"):
         server = server or self.server
@@ -35,10 +36,6 @@ class ReplicationTest(PostgresTest):
         server.psql(f"CREATE ROLE {self.ROLE} {role}")
         return server
 
-    def catalogue_entries(self, backup):
-        shown = self.varve("show", "app", backup["id"], "--json").json
-        return shown
-
     def settle(self, load, server=None):
         server = server or self.server
         load.terminate()
@@ -54,6 +51,11 @@ class ReplicationTest(PostgresTest):
                           == "0", "a session is left", 60)
         server.wait_until(lambda: server.psql("SELECT count(*) FROM pg_stat_progress_basebackup") == "0",
                           "the server is still in a backup", 60)
+
+    def assertBalanced(self, server):
+        """One state: what each transaction of pgbench did is there in all tables, or in none."""
+        self.assertEqual(server.psql("SELECT sum(abalance) = (SELECT sum(bbalance) FROM pgbench_branches) AND sum(abalance) = "
+                                     "(SELECT sum(tbalance) FROM pgbench_tellers) FROM pgbench_accounts"), "t")
 
     def verified(self):
         self.assertEqual(self.varve("verify", "--json").json["problems"], [])
@@ -162,7 +164,7 @@ class Backups(ReplicationTest):
         streamed = self.backup("incremental")
         self.assertEqual((streamed["type"], streamed["warnings"]), ("incremental", [REASON]))
         self.assertLess(streamed["stored"], 1 << 20, msg=streamed)
-        self.assertEqual(self.files(local), self.files(streamed))
+        self.assertEqual(sorted(set(self.files(local).items()) ^ set(self.files(streamed).items())), [])
         server.pgbench("-t", "100", "-c", "2")
         self.configure(access="local")
         again = self.backup("incremental")
@@ -197,7 +199,7 @@ class Backups(ReplicationTest):
                     path = Path(folder) / name
                     status = path.lstat()
                     size = status.st_size if path.is_file() and not path.is_symlink() else 0
-                    if name in ("backup_label", "recovery.signal", "postgresql.auto.conf"):
+                    if name in ("backup_label", "tablespace_map", "postgresql.auto.conf"):  # as long as the paths in them
                         size = 0
                     out[str(path.relative_to(root))] = (oct(status.st_mode), status.st_uid, status.st_gid, size)
         shutil.rmtree(target)
@@ -300,7 +302,7 @@ class Standby(ReplicationTest):
         self.settle(load, primary)
         self.assertServerFree(standby)
         end = self.restored("end", "--to", "end", "--backup", backup["id"])
-        self.assertEqual(end.psql("SELECT sum(abalance) = (SELECT sum(delta) FROM pgbench_history) FROM pgbench_accounts"), "t")
+        self.assertBalanced(end)
         self.amcheck(end)
         end.stop()
         expected = primary.dump()
@@ -334,8 +336,7 @@ class Unkind(ReplicationTest):
         self.assertRestores(expected, "--to", "end", "--backup", backup["id"])
         for earlier in self.varve("list", "--json").json["sources"][0]["backups"]:
             restored = self.restored("earlier", "--to", "end", "--backup", earlier["id"])
-            self.assertEqual(restored.psql("SELECT sum(abalance) = (SELECT sum(delta) FROM pgbench_history) FROM "
-                                           "pgbench_accounts"), "t")
+            self.assertBalanced(restored)
             restored.stop()
             shutil.rmtree(restored.data)
 
