@@ -29,6 +29,7 @@ class LiveStream final : public StreamedCapture, public FileStream {
     TRY_ASSIGN(auto session, Connection::open(ctx, spec_, streaming));
     TRY_OK(check_same_server(ctx, *session));
     TRY_OK(keep_wal(ctx, *session));
+    TRY_ASSIGN(const auto before, tablespaces(ctx));
     TRY_ASSIGN(backup_,
                BaseBackup::start(ctx, std::move(session),
                                  {label_line(options_.label), options_.fast_checkpoint, spec_.read_rate}));
@@ -37,6 +38,7 @@ class LiveStream final : public StreamedCapture, public FileStream {
     data_.timeline = head.timeline;
     data_.tablespaces = head.tablespaces;
     links_left_ = data_.tablespaces;
+    TRY_OK(check_tablespaces(ctx, before));
     info_ = {.engine = "postgres",
              .database_version = data_.version_text,
              .lineage = std::to_string(data_.system_id),
@@ -203,6 +205,34 @@ class LiveStream final : public StreamedCapture, public FileStream {
       return {};
     return fail(Code::kUsage, "another cluster answers over the replication protocol than by SQL",
                 "connection must lead to one server, and to it directly");
+  }
+
+  // Name by oid, but for those that lie in the data directory.
+  Result<std::map<uint32_t, std::string>> tablespaces(const Context& ctx) {
+    TRY_ASSIGN(const Rows rows, sql_->query(ctx,
+                                            "SELECT t.oid, t.spcname FROM pg_catalog.pg_tablespace t"
+                                            " WHERE t.spcname NOT IN ('pg_default', 'pg_global')"));
+    std::map<uint32_t, std::string> out;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      TRY_ASSIGN(const uint64_t oid, rows.number(i, 0));
+      out[static_cast<uint32_t>(oid)] = rows.text(i, 1);
+    }
+    return out;
+  }
+
+  // Servers of version 15 leave one out that was made in place (allow_in_place_tablespaces), without a word.
+  // One that came later is made by the log.
+  Result<> check_tablespaces(const Context& ctx, std::map<uint32_t, std::string> missing) {
+    for (const Tablespace& t : data_.tablespaces) missing.erase(t.oid);
+    if (missing.empty()) return {};
+    TRY_ASSIGN(const auto now, tablespaces(ctx));
+    for (const auto& [oid, name] : missing) {
+      if (now.contains(oid))
+        return fail(Code::kUnsupported,
+                    fmt::format("the server does not send the tablespace {}", printable(name)),
+                    "was it made in place? Give it a location, or take backups with access = \"local\"");
+    }
+    return {};
   }
 
   // First the slot: from here on no checkpoint removes what the backup will need.
