@@ -11,10 +11,13 @@ namespace varve::backup {
 
 // What a person names: "sqlite:app.db", or a name whose address the configuration gives.
 struct Source {
-  std::string name;                 // as it stands in the repository
-  std::string address;              // "sqlite:/srv/app/app.db"
-  std::string engine;               // "sqlite"
-  std::string data_directory = {};  // PostgreSQL: as this host sees it; empty: the server says where it is
+  std::string name;     // as it stands in the repository
+  std::string address;  // "sqlite:/srv/app/app.db"
+  std::string engine;   // "sqlite"
+  // PostgreSQL's.
+  std::string data_directory = {};  // as this host sees it; empty: the server says where it is
+  bool replication = false;         // its files are sent by the server (access = "replication")
+  uint64_t read_rate = 0;           // then: bytes a second that the server sends at most; 0: no limit
 };
 
 // From an address: checks the scheme, makes paths absolute, and derives the name for the repository (as

@@ -68,6 +68,21 @@ repo::FileAttributes attributes_of(const engine::FileSpec& f) {
           f.link_target};
 }
 
+// Whole pages.
+size_t read_step(const engine::FileSpec& spec) {
+  return std::max<size_t>(1, kReadBytes / spec.page_size) * spec.page_size;
+}
+
+// What follows in the file: whole pages, and at its end perhaps a short one.
+Result<> add_pages(ByteView bytes, size_t page_size, repo::BackupWriter::FileWriter& file) {
+  while (!bytes.empty()) {
+    const size_t n = std::min(page_size, bytes.size());
+    TRY_OK(file.page(bytes.first(n)));
+    bytes = bytes.subspan(n);
+  }
+  return {};
+}
+
 // Pages called unchanged that are read and compared all the same, in all.
 constexpr uint64_t kSamples = 200;
 
@@ -128,17 +143,13 @@ class FilesCopy {
   Result<> copy_range(const Context& ctx, const engine::FileSpec& spec, engine::FileReader& reader,
                       File& file, uint64_t first, uint64_t end) {
     const uint64_t to = std::min(spec.size, end * spec.page_size);
-    const size_t step = std::max<size_t>(1, kReadBytes / spec.page_size) * spec.page_size;
+    const size_t step = read_step(spec);
     Buffer buffer;
     for (uint64_t at = first * spec.page_size; at < to; at += buffer.size()) {
       TRY_OK(ctx.check());
       buffer.resize(std::min<uint64_t>(step, to - at));
       TRY_OK(reader.read(at, buffer));
-      for (ByteView rest = buffer; !rest.empty();) {
-        const size_t n = std::min<size_t>(spec.page_size, rest.size());
-        TRY_OK(file.page(rest.first(n)));
-        rest = rest.subspan(n);
-      }
+      TRY_OK(add_pages(buffer, spec.page_size, file));
       progress_.done_bytes += buffer.size();
       read_ += buffer.size();
     }
@@ -207,13 +218,49 @@ class FilesCopy {
   std::atomic<bool> contradicted_{false};
 };
 
+// Copies the files that a capture sends, in its order; the writer compresses beside. Every page is compared
+// with the parent's.
+class StreamCopy {
+ public:
+  StreamCopy(const Context& ctx, engine::FileStream& stream, repo::BackupWriter& writer, Progress& progress)
+      : ctx_(ctx), stream_(stream), writer_(writer), progress_(progress) {}
+
+  Result<> run() {
+    for (;;) {
+      TRY_OK(ctx_.check());
+      TRY_ASSIGN(const auto spec, stream_.next());
+      if (!spec) return {};
+      TRY_OK(copy(*spec));
+      ++progress_.done_items;
+    }
+  }
+  uint64_t read() const { return read_; }
+
+ private:
+  Result<> copy(const engine::FileSpec& spec) {
+    TRY_ASSIGN(auto file, writer_.file(attributes_of(spec)));
+    for (uint64_t left = spec.size; left > 0; left -= buffer_.size()) {
+      TRY_OK(ctx_.check());
+      buffer_.resize(std::min<uint64_t>(left, read_step(spec)));
+      TRY_OK(stream_.read(buffer_));
+      TRY_OK(add_pages(buffer_, spec.page_size, *file));
+      progress_.done_bytes += buffer_.size();
+      read_ += buffer_.size();
+    }
+    return file->finish();
+  }
+
+  const Context& ctx_;
+  engine::FileStream& stream_;
+  repo::BackupWriter& writer_;
+  Progress& progress_;
+  Buffer buffer_;
+  uint64_t read_ = 0;
+};
+
 Result<> copy_late(const engine::LateFile& late, repo::BackupWriter& writer) {
   TRY_ASSIGN(auto file, writer.file(attributes_of(late.spec)));
-  for (ByteView rest = late.content; !rest.empty();) {
-    const size_t n = std::min<size_t>(late.spec.page_size, rest.size());
-    TRY_OK(file->page(rest.first(n)));
-    rest = rest.subspan(n);
-  }
+  TRY_OK(add_pages(late.content, late.spec.page_size, *file));
   return file->finish();
 }
 
@@ -234,19 +281,27 @@ Result<repo::Manifest> store_once(const repo::RepositoryPtr& repo, const Context
   TRY_ASSIGN(auto writer,
              repo::BackupWriter::begin(repo, ctx, source.name, choice.parent, writer_options, &progress));
 
-  TRY_ASSIGN(auto files, capture.files(ctx));
   repo::Manifest m;
-  for (const auto& f : files) m.size += f.size;
-  progress.begin("reading", m.size, files.size());
   std::unique_ptr<ChangedPages> changes;
   m.warnings = choice.warnings;
   if (writer->parent() && hooks.changes) {
     TRY_ASSIGN(changes, hooks.changes(*writer->parent(), m.warnings));
   }
-  FilesCopy copy(ctx, capture, files, *writer, changes.get(), progress);
-  const auto copied = copy.run(worker_count(options.workers));
-  contradicted = copy.contradicted();
-  TRY_OK(copied);
+  if (engine::FileStream* stream = capture.stream()) {
+    progress.begin("reading", stream->expected());
+    StreamCopy copy(ctx, *stream, *writer, progress);
+    TRY_OK(copy.run());
+    m.size = m.read = copy.read();
+  } else {
+    TRY_ASSIGN(const auto files, capture.files(ctx));
+    for (const auto& f : files) m.size += f.size;
+    progress.begin("reading", m.size, files.size());
+    FilesCopy copy(ctx, capture, files, *writer, changes.get(), progress);
+    const auto copied = copy.run(worker_count(options.workers));
+    contradicted = copy.contradicted();
+    TRY_OK(copied);
+    m.read = copy.read();
+  }
   TRY_ASSIGN(engine::CaptureEnd end, capture.finish(ctx));
   for (const engine::LateFile& late : end.late_files) {
     m.size += late.spec.size;
@@ -266,7 +321,6 @@ Result<repo::Manifest> store_once(const repo::RepositoryPtr& repo, const Context
   m.moment = end.moment.value_or(info.moment);
   m.start_position = info.start_position;
   m.stop_position = end.stop_position;
-  m.read = copy.read();
   m.changed_pages_from = full ? "everything" : changes ? changes->from() : "comparison";
   m.host = host_name();
   m.address = source.address;

@@ -263,6 +263,11 @@ Result<backup::Source> Session::from_configuration(const plan::SourceConfig& sou
   out->name = source.name;
   if (const auto at = source.settings.find("data_directory"); at != source.settings.end())
     out->data_directory = at->second;
+  if (const auto at = source.settings.find("access"); at != source.settings.end())
+    out->replication = at->second == "replication";
+  if (const auto at = source.settings.find("read_rate"); at != source.settings.end() && !at->second.empty()) {
+    TRY_ASSIGN(out->read_rate, parse_size(at->second));
+  }
   return out;
 }
 

@@ -65,11 +65,26 @@ class FileReader {
   virtual Result<> read(uint64_t offset, MutableBytes out) = 0;
 };
 
+// Files that come one after another, in an order that is not ours, and can be read once. Not thread-safe.
+class FileStream {
+ public:
+  virtual ~FileStream() = default;
+  // What will come, about: bytes. 0: not known.
+  virtual uint64_t expected() const = 0;
+  // The next file; what is left of the one before is passed over. nullopt: that was the last.
+  virtual Result<std::optional<FileSpec>> next() = 0;
+  // Fills `out` with the next bytes of a regular file.
+  virtual Result<> read(MutableBytes out) = 0;
+};
+
 // One consistent state of a source, readable until destroyed. Destroying it before finish() abandons it.
 class Capture {
  public:
   virtual ~Capture() = default;
   virtual const CaptureInfo& info() const = 0;
+  // Where the source sends its files instead of letting them be read: then this takes the place of files()
+  // and open(). Null: it does not.
+  virtual FileStream* stream() { return nullptr; }
   // Every file, ascending by path (bytewise). Called once, before open().
   virtual Result<std::vector<FileSpec>> files(const Context& ctx) = 0;
   // Null when the file vanished since files() listed it and the engine knows that its log repairs that: the

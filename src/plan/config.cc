@@ -241,6 +241,27 @@ Result<> read_repository(Section& in, RepositoryConfig& out) {
   return {};
 }
 
+// How the files of a PostgreSQL cluster are read.
+Result<> read_access(Section& in, SourceConfig& out) {
+  std::string& access = out.settings["access"];
+  std::string& rate = out.settings["read_rate"];
+  TRY_OK(in.read("access", access));
+  TRY_OK(in.read("read_rate", rate));
+  static const std::vector<std::string> kAccesses = {"local", "replication"};
+  if (!access.empty() && std::find(kAccesses.begin(), kAccesses.end(), access) == kAccesses.end())
+    return fail(in.error("access", fmt::format("unknown access \"{}\"", printable(access)),
+                         suggestion(access, kAccesses, "known")));
+  if (rate.empty()) return {};
+  const auto bytes = parse_size(rate);
+  if (!bytes || *bytes < 32 << 10 || *bytes > 1 << 30)
+    return fail(in.error("read_rate", fmt::format("cannot read the rate \"{}\"", printable(rate)),
+                         "bytes a second, from \"32KiB\" to \"1GiB\""));
+  if (access != "replication")
+    return fail(in.error("read_rate", "read_rate is for access = \"replication\" only",
+                         "remove it, or see limit_rate of the repository"));
+  return {};
+}
+
 Result<> read_source(Section& in, SourceConfig& out) {
   std::string path;
   TRY_OK(in.read("engine", out.engine));
@@ -257,6 +278,7 @@ Result<> read_source(Section& in, SourceConfig& out) {
   } else {
     TRY_OK(in.read("connection", out.settings["connection"]));
     TRY_OK(in.read("data_directory", out.settings["data_directory"]));
+    TRY_OK(read_access(in, out));
   }
   TRY_OK(in.read("repositories", out.repositories));
   TRY_OK(in.read("plan", out.plan));

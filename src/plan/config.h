@@ -36,7 +36,7 @@ struct SourceConfig {
   std::string name, engine, address;  // address: "sqlite:/srv/app.db" from `path`
   std::vector<std::string> repositories;
   std::string plan;
-  std::map<std::string, std::string> settings;  // connection, data_directory, …
+  std::map<std::string, std::string> settings;  // connection, data_directory, access, …
 };
 struct Configuration {
   std::string path;  // where it came from; empty: none

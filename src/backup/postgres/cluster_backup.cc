@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "backup/postgres/streamed_backup.h"
 #include "backup/postgres/wal_archive.h"
 #include "backup/postgres/wal_changes.h"
 #include "backup/postgres/wal_files.h"
@@ -52,24 +53,13 @@ Result<> store_history(const repo::RepositoryPtr& repo, const Context& ctx, cons
       .map([](const auto&) {});
 }
 
-// What a restore will need must be seen there, not believed.
-Result<> check_wal(const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
-                   const db::CaptureData& data) {
-  WalArchive archive(repo, source);
-  TRY_ASSIGN(const auto pieces,
-             archive.pieces(ctx, data.system_id, data.timeline, data.start_lsn, data.stop_lsn));
-  const uint64_t end = contiguous_end(pieces, data.start_lsn - 1) + 1;
-  if (end >= data.stop_lsn) return {};
-  return fail(Code::kIncomplete,
-              fmt::format("the WAL from {} on, which the backup needs, is not in the repository",
-                          db::format_lsn(end)));
-}
-
 }  // namespace
 
 Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ctx, const Source& source,
                               const BackupOptions& options, Progress& progress) {
   TRY_ASSIGN(const db::ClusterSpec spec, spec_of(source));
+  if (spec.access == db::Access::kReplication)
+    return streamed_backup(repo, ctx, source, spec, options, progress);
   const OpenCapture open = [&]() -> Result<std::unique_ptr<engine::Capture>> {
     TRY_ASSIGN(auto capture, db::begin_capture(ctx, spec, {}));
     TRY_OK(store_history(repo, ctx, source.name, *capture));
@@ -84,7 +74,7 @@ Result<repo::Manifest> backup(const repo::RepositoryPtr& repo, const Context& ct
     out.before_commit = [&](repo::Manifest& m) -> Result<> {
       progress.phase = "storing the WAL";
       TRY_OK(store_wal(repo, ctx, source.name, capture));
-      TRY_OK(check_wal(repo, ctx, source.name, capture.data()));
+      TRY_OK(check_wal_of(WalArchive(repo, source.name), ctx, capture.data()));
       capture.release();
       m.epoch = epoch_of(capture.data().system_id, capture.data().timeline);
       return {};

@@ -12,6 +12,8 @@ namespace varve::backup::postgres {
 Result<db::ClusterSpec> spec_of(const Source& source) {
   TRY_ASSIGN(db::ClusterSpec spec, db::parse_source(source.address));
   spec.data_directory = source.data_directory;
+  spec.access = source.replication ? db::Access::kReplication : db::Access::kLocal;
+  spec.read_rate = source.read_rate;
   return spec;
 }
 

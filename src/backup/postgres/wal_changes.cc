@@ -5,6 +5,7 @@
 
 #include "backup/postgres/timelines.h"
 #include "backup/postgres/wal_files.h"
+#include "base/log.h"
 #include "engine/postgres/page.h"
 #include "engine/postgres/wal_format.h"
 #include "engine/postgres/wal_join.h"
@@ -99,6 +100,34 @@ Result<> ship(const repo::RepositoryPtr& repo, const Context& ctx, const std::st
   return {};
 }
 
+// All that the pieces, which lead from `from` to `to`, tell; nullopt, and `why`, when they do not tell all.
+Result<std::optional<db::BlockChanges>> join(const repo::RepositoryPtr& repo, const Context& ctx,
+                                             const std::vector<PieceName>& pieces, uint64_t from, uint64_t to,
+                                             std::string& why) {
+  db::WalJoiner::Options options;
+  options.from = from;
+  db::WalJoiner joiner(std::move(options));
+  for (PieceName p : pieces) {
+    TRY_OK(ctx.check());
+    if (const auto name = repo::parse_log_name(repo::last_segment(p.key))) p.last = name->last;
+    auto index = read_index(repo, ctx, p);
+    // One that is gone was joined with others meanwhile.
+    if (!index && index.error().code != Code::kDamaged && index.error().code != Code::kNotFound)
+      return fail(index.error());
+    const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
+    if (!added) why = added.error().describe();
+    if (!added) return std::nullopt;
+  }
+  if (!joiner.covers(to)) {
+    why = "not all records of the WAL could be read";
+  } else if (joiner.changes().broken()) {
+    why = *joiner.changes().broken();
+  } else {
+    return std::move(joiner).take_changes();
+  }
+  return std::nullopt;
+}
+
 // By the server's summaries. nullopt, and `why` when it is worth telling: they do not tell.
 Result<std::optional<db::BlockChanges>> by_summaries(const Context& ctx, const db::ClusterSpec& spec,
                                                      const db::ClusterCapture& capture,
@@ -139,22 +168,7 @@ Result<std::optional<db::BlockChanges>> by_index(const repo::RepositoryPtr& repo
   const std::vector<PieceName> pieces = chain(log.pieces, from, to);
   if (pieces.empty())
     return unknown(fmt::format("the WAL from {} on is not in the repository", db::format_lsn(from)));
-  db::WalJoiner::Options options;
-  options.from = from;
-  db::WalJoiner joiner(std::move(options));
-  for (PieceName p : pieces) {
-    TRY_OK(ctx.check());
-    if (const auto name = repo::parse_log_name(repo::last_segment(p.key))) p.last = name->last;
-    auto index = read_index(repo, ctx, p);
-    // One that is gone was joined with others meanwhile.
-    if (!index && index.error().code != Code::kDamaged && index.error().code != Code::kNotFound)
-      return fail(index.error());
-    const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
-    if (!added) return unknown(added.error().describe());
-  }
-  if (!joiner.covers(capture.start_lsn())) return unknown("not all records of the WAL could be read");
-  if (joiner.changes().broken()) return unknown(*joiner.changes().broken());
-  return std::move(joiner).take_changes();
+  return join(repo, ctx, pieces, from, capture.start_lsn(), why);
 }
 
 // What makes the backup before no base for any log; empty: nothing does.
@@ -168,6 +182,27 @@ std::string unfit(const Result<db::CaptureData>& before, const db::ControlFile& 
 }
 
 }  // namespace
+
+Result<std::function<bool(const db::BadPage&)>> logged_pages(const repo::RepositoryPtr& repo,
+                                                             const Context& ctx, const std::string& source,
+                                                             const db::CaptureData& data) {
+  WalArchive archive(repo, source);
+  const uint64_t to = without_header(data.stop_lsn);
+  TRY_ASSIGN(const auto pieces, archive.pieces(ctx, data.system_id, data.timeline, data.start_lsn, to));
+  std::string why;
+  TRY_ASSIGN(auto changes, join(repo, ctx, chain(pieces, data.start_lsn, to), data.start_lsn, to, why));
+  if (!changes) {
+    log::debug("the WAL does not tell which pages it holds: {}", why);
+    return [](const db::BadPage&) { return false; };
+  }
+  auto shared = std::make_shared<const db::BlockChanges>(std::move(*changes));
+  return [shared](const db::BadPage& page) {
+    const auto file = db::relation_file(page.path);
+    return file &&
+           (shared->whole_database(file->tablespace, file->database) ||
+            shared->changed({{file->tablespace, file->database, file->filenode}, file->fork}, page.block));
+  };
+}
 
 Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& repo, const Context& ctx,
                                                     const std::string& source, const db::ClusterSpec& spec,

@@ -2,6 +2,7 @@
 // (docs/adr/0008).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,5 +21,11 @@ Result<std::unique_ptr<ChangedPages>> changes_since(const repo::RepositoryPtr& r
                                                     const engine::postgres::ClusterCapture& capture,
                                                     const repo::Manifest& parent,
                                                     std::vector<std::string>& warnings);
+
+// Whether the WAL of a backup, which must be in the repository, holds a page whole: it does when it changed
+// the page at all. True of none when the WAL does not tell.
+Result<std::function<bool(const engine::postgres::BadPage&)>> logged_pages(
+    const repo::RepositoryPtr& repo, const Context& ctx, const std::string& source,
+    const engine::postgres::CaptureData& data);
 
 }  // namespace varve::backup::postgres

@@ -56,6 +56,16 @@ Result<WalArchive::Stored> store_segment(WalArchive& archive, const Context& ctx
   return stored;
 }
 
+Result<> check_wal_of(WalArchive archive, const Context& ctx, const db::CaptureData& data) {
+  TRY_ASSIGN(const auto pieces,
+             archive.pieces(ctx, data.system_id, data.timeline, data.start_lsn, data.stop_lsn));
+  const uint64_t end = contiguous_end(pieces, data.start_lsn - 1) + 1;
+  if (end >= data.stop_lsn) return {};
+  return fail(Code::kIncomplete,
+              fmt::format("the WAL from {} on, which the backup needs, is not in the repository",
+                          db::format_lsn(end)));
+}
+
 namespace {
 
 // Whole or not at all. Not synced: a server that crashes asks for it again.

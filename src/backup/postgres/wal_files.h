@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backup/postgres/wal_archive.h"
+#include "engine/postgres/capture_data.h"
 #include "os/file.h"
 
 namespace varve::backup::postgres {
@@ -24,6 +25,10 @@ Result<WalFile> identify_segment(const os::Path& path, db::Timeline timeline);
 // In pieces of at most 16 MiB, side by side. As WalArchive::store.
 Result<WalArchive::Stored> store_segment(WalArchive& archive, const Context& ctx, const os::Path& path,
                                          const WalFile& file);
+
+// kIncomplete unless the WAL that a backup needs is there. What a restore will need must be seen, not
+// believed.
+Result<> check_wal_of(WalArchive archive, const Context& ctx, const db::CaptureData& data);
 
 // A file of the archive under the name that PostgreSQL asks for, put at `target` whole or not at all. False:
 // there is none. What is known of a segment only in part is filled up with zeros: recovery ends there.

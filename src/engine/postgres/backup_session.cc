@@ -20,11 +20,6 @@ constexpr int64_t kStartSlack = 600;
 // change.
 constexpr size_t kPidFileLines = 4;
 
-std::string new_slot_name() {
-  std::random_device random;
-  return fmt::format("varve_{}_{:08x}{:08x}", ::getpid(), random(), random());
-}
-
 Result<Timestamp> timestamp(const Rows& rows, size_t column) {
   // Microseconds since the epoch, asked for as a number.
   const std::string_view t = rows.text(0, column);
@@ -69,6 +64,18 @@ std::optional<int64_t> line_number(const std::vector<std::string_view>& lines, s
 }
 
 }  // namespace
+
+std::string temporary_slot_name() {
+  std::random_device random;
+  return fmt::format("varve_{}_{:08x}{:08x}", ::getpid(), random(), random());
+}
+
+std::string no_slot_warning(const Error& why) {
+  return fmt::format(
+      "no replication slot keeps this backup's WAL until it is copied; a busy server may remove it first "
+      "({})",
+      why.describe());
+}
 
 Result<ServerIdentity> identify(const Context& ctx, Connection& session) {
   // Settings that a role may not see are no rows of pg_settings; current_setting() would fail.
@@ -162,7 +169,7 @@ Result<std::unique_ptr<BackupSession>> BackupSession::start(const Context& ctx,
 }
 
 Result<> BackupSession::make_slot(const Context& ctx, std::vector<std::string>& warnings) {
-  const std::string name = new_slot_name();
+  const std::string name = temporary_slot_name();
   // Temporary, with its WAL reserved at once.
   const auto made =
       session_->query(ctx, "SELECT pg_catalog.pg_create_physical_replication_slot($1, true, true)", {name});
@@ -172,10 +179,7 @@ Result<> BackupSession::make_slot(const Context& ctx, std::vector<std::string>& 
   }
   TRY_OK(ctx.check());
   if (!session_->is_open()) return fail(made.error());
-  warnings.push_back(fmt::format(
-      "no replication slot keeps this backup's WAL until it is copied; a busy server may remove it first "
-      "({})",
-      made.error().describe()));
+  warnings.push_back(no_slot_warning(made.error()));
   return {};
 }
 

@@ -64,6 +64,10 @@ class BackupSession {
   Timestamp started_ = {};
 };
 
+// For a slot that keeps a backup's WAL at the server until it was copied; and what to say when there is none.
+std::string temporary_slot_name();
+std::string no_slot_warning(const Error& why);
+
 // What backup_label says.
 struct BackupLabel {
   uint64_t start_lsn = 0, checkpoint_lsn = 0;

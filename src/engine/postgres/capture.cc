@@ -5,26 +5,12 @@
 
 #include "base/text.h"
 #include "engine/postgres/backup_session.h"
-#include "engine/postgres/catalogue.h"
+#include "engine/postgres/capture_end.h"
 #include "engine/postgres/data_directory.h"
 #include "engine/postgres/file_reader.h"
-#include "engine/postgres/lsn.h"
 
 namespace varve::engine::postgres {
 namespace {
-
-constexpr uint32_t kLateFileMode = 0600;
-constexpr int kNamedBadPages = 5;  // in warnings
-
-std::string position(uint64_t lsn) {
-  return "lsn:" + format_lsn(lsn);
-}
-
-std::string one_line(std::string text) {
-  std::ranges::replace_if(
-      text, [](unsigned char c) { return c < ' '; }, ' ');
-  return text;
-}
 
 Error with_user_hint(Error error) {
   if (error.code == Code::kDenied)
@@ -48,7 +34,7 @@ class LiveCapture : public ClusterCapture {
     data_.version_text = session->version_text();
     data_.from_standby = server.in_recovery;
     major_ = session->major();
-    TRY_ASSIGN(session_, BackupSession::start(ctx, std::move(session), one_line(options_.label),
+    TRY_ASSIGN(session_, BackupSession::start(ctx, std::move(session), label_line(options_.label),
                                               options_.fast_checkpoint, warnings_));
     // The checkpoint of the start is on disk now.
     TRY_ASSIGN(const ControlFileImage image, read_control_file(ctx, root_));
@@ -65,7 +51,7 @@ class LiveCapture : public ClusterCapture {
     info_ = {.engine = "postgres",
              .database_version = data_.version_text,
              .lineage = std::to_string(control_.system_id),
-             .start_position = position(session_->start_lsn()),
+             .start_position = position_text(session_->start_lsn()),
              .moment = session_->started()};
     fill_data();
     return {};
@@ -113,7 +99,7 @@ class LiveCapture : public ClusterCapture {
 
   Result<CaptureEnd> finish(const Context& ctx) override {
     TRY_OK(ctx.check());
-    TRY_OK(describe(ctx));
+    TRY_OK(describe_cluster(ctx, spec_, data_, warnings_));
     // Before the stop: a standby's pg_control of later could ask for WAL beyond the stop position.
     TRY_ASSIGN(ControlFileImage image, read_control_file(ctx, root_));
     TRY_ASSIGN(const BackupStop stop, session_->stop(ctx));
@@ -126,18 +112,9 @@ class LiveCapture : public ClusterCapture {
     data_.stopped = stop.moment;
     data_.checkpoint_lsn = label.checkpoint_lsn;
     data_.stop_timeline = std::max(label.timeline, image.control.min_recovery_timeline);
-    settle_pages();
-
-    CaptureEnd end;
-    end.stop_position = position(stop.lsn);
-    end.moment = stop.moment;
-    end.late_files.push_back(late_file("backup_label", to_buffer(as_bytes(stop.label)), stop.moment));
-    end.late_files.push_back(late_file(std::string(kControlPath), std::move(image.bytes), stop.moment));
-    if (!stop.tablespace_map.empty())
-      end.late_files.push_back(
-          late_file("tablespace_map", to_buffer(as_bytes(stop.tablespace_map)), stop.moment));
-    end.tables = user_tables(data_.databases);
-    end.engine_data = encode_capture_data(data_);
+    settle_pages(pages_.settle(data_.stop_lsn), data_, warnings_);
+    CaptureEnd end = capture_end(data_, {to_buffer(as_bytes(stop.label)),
+                                         to_buffer(as_bytes(stop.tablespace_map)), std::move(image.bytes)});
     end.warnings = warnings_;
     return end;
   }
@@ -173,75 +150,6 @@ class LiveCapture : public ClusterCapture {
     data_.wal_page_size = control_.wal_page_size;
     data_.checksums = control_.has_checksums();
     data_.data_directory = root_;
-  }
-
-  // The catalogue and the configuration, by another session: an error in the backup's own would drop the
-  // slot. What cannot be had is a warning: the backup is whole without it.
-  Result<> describe(const Context& ctx) {
-    auto session = Connection::open(ctx, spec_);
-    TRY_OK(ctx.check());
-    if (!session) {
-      warnings_.push_back(fmt::format("the backup has no list of tables: {}", session.error().describe()));
-      return {};
-    }
-    auto catalogue = read_catalogue(ctx, spec_, **session);
-    TRY_OK(ctx.check());
-    if (catalogue) {
-      data_.databases = std::move(catalogue->databases);
-      warnings_.insert(warnings_.end(), catalogue->warnings.begin(), catalogue->warnings.end());
-    } else {
-      warnings_.push_back(fmt::format("the backup has no list of tables: {}", catalogue.error().describe()));
-    }
-    auto configuration = read_configuration(ctx, **session, root_, warnings_);
-    TRY_OK(ctx.check());
-    if (configuration)
-      data_.configuration = std::move(*configuration);
-    else
-      warnings_.push_back(fmt::format("the server's configuration is not in the backup: {}",
-                                      configuration.error().describe()));
-    return {};
-  }
-
-  void settle_pages() {
-    auto found = pages_.settle(data_.stop_lsn);
-    data_.bad_pages = std::move(found.pages);
-    data_.bad_page_count = found.count;
-    for (size_t i = 0; i < std::min<size_t>(kNamedBadPages, data_.bad_pages.size()); ++i) {
-      const BadPage& page = data_.bad_pages[i];
-      warnings_.push_back(fmt::format("damaged in the database itself: block {} of {}{} has a wrong checksum",
-                                      page.block, printable(page.path), name_of(page.path)));
-    }
-    if (data_.bad_page_count > kNamedBadPages)
-      warnings_.push_back(
-          fmt::format("{} more pages have wrong checksums", data_.bad_page_count - kNamedBadPages));
-  }
-
-  // " (db.schema.table)", where the catalogue knows.
-  std::string name_of(const std::string& path) const {
-    const auto file = relation_file(path);
-    if (!file) return "";
-    for (const Database& d : data_.databases) {
-      if (file->database != 0 && d.oid != file->database) continue;
-      for (const Relation& r : d.relations) {
-        const uint32_t tablespace = r.tablespace != 0 ? r.tablespace : d.tablespace;
-        if (r.filenode == file->filenode && tablespace == file->tablespace)
-          return printable(fmt::format(" ({}.{}.{})", d.name, r.schema, r.name));
-      }
-    }
-    return "";
-  }
-
-  LateFile late_file(std::string path, Buffer content, Timestamp moment) const {
-    LateFile out;
-    out.spec.path = std::move(path);
-    out.spec.size = content.size();
-    out.spec.page_size = data_.page_size;
-    out.spec.mode = kLateFileMode;
-    out.spec.uid = data_.uid;
-    out.spec.gid = data_.gid;
-    out.spec.mtime_us = moment.time_since_epoch().count();
-    out.content = std::move(content);
-    return out;
   }
 
   ClusterSpec spec_;

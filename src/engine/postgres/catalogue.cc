@@ -80,6 +80,13 @@ bool is_below(const os::Path& path, const os::Path& folder) {
   return !relative.empty() && *relative.begin() != "..";
 }
 
+Result<Buffer> read_at_server(const Context& ctx, Connection& session, const os::Path& path) {
+  TRY_ASSIGN(const Rows rows,
+             session.query(ctx, "SELECT pg_catalog.encode(pg_catalog.pg_read_binary_file($1), 'hex')",
+                           {path.native()}));
+  return from_hex(rows.text(0, 0));
+}
+
 }  // namespace
 
 Result<Catalogue> read_catalogue(const Context& ctx, const ClusterSpec& spec, Connection& session) {
@@ -105,7 +112,7 @@ Result<Catalogue> read_catalogue(const Context& ctx, const ClusterSpec& spec, Co
 }
 
 Result<std::vector<ConfigurationFile>> read_configuration(const Context& ctx, Connection& session,
-                                                          const os::Path& data_directory,
+                                                          Access access, const os::Path& data_directory,
                                                           std::vector<std::string>& warnings) {
   // current_setting(…, true) is NULL where it is not known; where the role may not see it, the statement
   // fails: so it is asked of a view, which then simply has no such row.
@@ -121,7 +128,9 @@ Result<std::vector<ConfigurationFile>> read_configuration(const Context& ctx, Co
   for (size_t i = 0; i < rows.size(); ++i) {
     const os::Path path = std::string(rows.text(i, 1));
     if (path.empty() || is_below(path, data_directory)) continue;
-    auto content = os::read_file(path, kLargestConfiguration);
+    auto content = access == Access::kLocal ? os::read_file(path, kLargestConfiguration)
+                                            : read_at_server(ctx, session, path);
+    TRY_OK(ctx.check());
     if (!content) {
       warnings.push_back(fmt::format("the server's configuration file {} is not in the backup: {}",
                                      printable(path.native()), content.error().describe()));

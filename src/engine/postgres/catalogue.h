@@ -17,10 +17,11 @@ struct Catalogue {
 // unlisted, with a warning: a backup does not depend on it, only the restore of single tables does.
 Result<Catalogue> read_catalogue(const Context& ctx, const ClusterSpec& spec, Connection& session);
 
-// The configuration files in force that lie outside of `data_directory` and that this process may read; a
-// warning for each that it may not. Empty where the role may not ask.
+// The configuration files in force that lie outside of `data_directory` and that this process (or, with
+// kReplication, the role at the server) may read; a warning for each that it may not. Empty where the role
+// may not ask.
 Result<std::vector<ConfigurationFile>> read_configuration(const Context& ctx, Connection& session,
-                                                          const os::Path& data_directory,
+                                                          Access access, const os::Path& data_directory,
                                                           std::vector<std::string>& warnings);
 
 }  // namespace varve::engine::postgres

@@ -104,11 +104,17 @@ std::string hint_for_login(std::string_view message) {
   return "is the server running, and are host= and port= of the connection right?";
 }
 
-void take_notice(void*, const char* message) {
-  log::debug("postgres: {}", one_line(message));
-}
-
 }  // namespace
+
+void Connection::take_notice(void* self, const char* message) {
+  constexpr size_t kMost = 100;
+  constexpr std::string_view kWarning = "WARNING:";
+  std::string line = one_line(message);
+  log::debug("postgres: {}", line);
+  auto& kept = static_cast<Connection*>(self)->warnings_;
+  if (line.starts_with(kWarning) && kept.size() < kMost)
+    kept.emplace_back(trim(std::string_view(line).substr(kWarning.size())));
+}
 
 void Rows::Free::operator()(pg_result* r) const {
   PQclear(r);
@@ -158,14 +164,16 @@ Result<std::unique_ptr<Connection>> Connection::open(const Context& ctx, const C
   if (database.empty()) database = kDatabaseByDefault;
   // With expand_dbname the first dbname may be a whole connection string; the later ones are taken as they
   // are.
-  const std::array<const char*, 7> keys = {
-      "dbname", "dbname", "client_encoding", "application_name", "tcp_user_timeout", "replication", nullptr};
-  const std::array<const char*, 7> values = {
+  const std::array<const char*, 8> keys = {
+      "dbname",           "dbname",          "client_encoding", "application_name",
+      "tcp_user_timeout", "keepalives_idle", "replication",     nullptr};
+  const std::array<const char*, 8> values = {
       spec.connection.empty() ? "application_name=varve" : spec.connection.c_str(),
       database.c_str(),
       options.encoding.c_str(),
       "varve",
       "60000",
+      "60",
       options.replication ? "true" : "",
       nullptr};
   std::unique_ptr<Connection> out(new Connection(PQconnectStartParams(keys.data(), values.data(), 1)));
@@ -206,7 +214,7 @@ std::string Connection::database() const {
 }
 
 Result<> Connection::log_in(const Context& ctx, const SessionOptions& options) {
-  PQsetNoticeProcessor(conn_, take_notice, nullptr);
+  PQsetNoticeProcessor(conn_, take_notice, this);
   auto state = PQstatus(conn_) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (state == PGRES_POLLING_READING || state == PGRES_POLLING_WRITING) {
     TRY_OK(wait_for(ctx, PQsocket(conn_), state == PGRES_POLLING_READING ? POLLIN : POLLOUT));

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -78,7 +79,17 @@ class Connection {
   // After kEnd: what the server says of it; no rows when it says nothing.
   Result<std::optional<Rows>> stream_answer(const Context& ctx);
 
-  // The same for answers too large to hold: each call has Rows of one row.
+  // An answer of several parts, to a command of the replication protocol; taken one after another to kEnd.
+  // The messages of a copy come by receive(), to its kEnd, before the next part.
+  Result<> begin_answer(const Context& ctx, const std::string& command) {
+    return send(ctx, command, {}, false);
+  }
+  enum class Part { kRows, kCopy, kEnd };
+  Result<Part> next_part(const Context& ctx, std::optional<Rows>& rows);
+  // What the server warned of since the last call.
+  std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
+
+  // As query(), for answers too large to hold: each call has Rows of one row.
   Result<> for_each(const Context& ctx, const std::string& sql,
                     const std::function<Result<>(const Rows& row)>& callback);
 
@@ -101,12 +112,14 @@ class Connection {
   Result<bool> ready(const Context& ctx, bool for_write);  // false: not by the deadline
   tl::unexpected<Error> refused(const Context& ctx, pg_result* result);
   tl::unexpected<Error> lost();
+  static void take_notice(void* self, const char* message);
   void abandon();
 
   pg_conn* conn_;
   int version_ = 0;
   bool replication_ = false;
   std::string sqlstate_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace varve::engine::postgres

@@ -1,4 +1,5 @@
-// The part of a session that is a stream of messages in both directions (libpq's COPY BOTH).
+// The part of a session that is streams of messages: in both directions (libpq's COPY BOTH), or to us (COPY
+// OUT).
 #include <libpq-fe.h>
 
 #include "engine/postgres/connection.h"
@@ -24,6 +25,31 @@ Result<bool> Connection::begin_stream(const Context& ctx, const std::string& com
     TRY_ASSIGN(pg_result * more, next_result(ctx));
     if (!more) return false;
     PQclear(more);
+  }
+}
+
+Result<Connection::Part> Connection::next_part(const Context& ctx, std::optional<Rows>& rows) {
+  rows.reset();
+  for (;;) {
+    while (PQisBusy(conn_)) {
+      TRY_OK(wait(ctx, false));
+      if (!PQconsumeInput(conn_)) return lost();
+    }
+    pg_result* result = PQgetResult(conn_);
+    if (!result) return Part::kEnd;
+    switch (PQresultStatus(result)) {
+      case PGRES_TUPLES_OK:
+        rows.emplace(result);
+        return Part::kRows;
+      case PGRES_COPY_OUT:
+        PQclear(result);
+        return Part::kCopy;
+      case PGRES_COMMAND_OK:
+        PQclear(result);
+        break;
+      default:
+        return refused(ctx, result);
+    }
   }
 }
 

@@ -134,22 +134,14 @@ class Walker {
     }
     for (const std::string& name : names) {
       const std::string below = path.empty() ? name : path + "/" + name;
-      if (skips(path, name)) continue;
+      if (is_left_out(below)) continue;
       if (relations) {
         const auto file = relation_file(below);
         if (file && file->fork != Fork::kInit && unlogged.contains(file->filenode)) continue;
-        if (path != "global" && is_temporary_relation(name)) continue;
       }
       TRY_OK(entry(below, real / name, depth));
     }
     return {};
-  }
-
-  static bool skips(const std::string& folder, const std::string& name) {
-    if (name.starts_with("pgsql_tmp") || name.starts_with("pg_internal.init") || name == ".DS_Store")
-      return true;
-    if (folder == "global" && name == "pg_control") return true;
-    return folder.empty() && contains(kNotTaken, name);
   }
 
   Result<> entry(const std::string& path, const os::Path& real, int depth) {
@@ -263,6 +255,20 @@ class Walker {
 };
 
 }  // namespace
+
+bool is_left_out(std::string_view path) {
+  const size_t slash = path.rfind('/');
+  const std::string_view folder = slash == path.npos ? "" : path.substr(0, slash);
+  const std::string_view name = slash == path.npos ? path : path.substr(slash + 1);
+  if (name.starts_with("pgsql_tmp") || name.starts_with("pg_internal.init") || name == ".DS_Store")
+    return true;
+  if (path == kControlPath) return true;
+  if (slash != path.npos && contains(kEmptied, path.substr(0, path.find('/')))) return true;
+  if (folder == "pg_wal") return name != "archive_status" && name != "summaries";
+  if (folder.starts_with("pg_wal/")) return true;
+  if (folder != "global" && holds_relations(folder) && is_temporary_relation(name)) return true;
+  return folder.empty() && contains(kNotTaken, name);
+}
 
 Result<DataDirectory> walk(const Context& ctx, const os::Path& data_directory, const ControlFile& control,
                            int major_version) {

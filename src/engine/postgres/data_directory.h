@@ -70,6 +70,9 @@ struct DataDirectory {
 Result<DataDirectory> walk(const Context& ctx, const os::Path& data_directory, const ControlFile& control,
                            int major_version);
 
+// What walk() leaves out by its name (not what it leaves out for an init fork beside it), and pg_control.
+bool is_left_out(std::string_view path);
+
 // What may vanish between walk() and reading, because the log makes it anew or no one needs it.
 bool may_vanish(std::string_view path);
 // What is zero-filled when it has become shorter: everything that the log repairs.

@@ -5,8 +5,8 @@
 
 #include "base/text.h"
 #include "engine/postgres/backup_session.h"
-#include "engine/postgres/control_file.h"
 #include "engine/postgres/server.h"
+#include "engine/postgres/stream.h"
 
 namespace varve::engine::postgres {
 namespace {
@@ -56,6 +56,7 @@ class Prober {
 
   Result<> data_directory() {
     TRY_ASSIGN(server_, identify(ctx_, *session_));
+    if (by_replication()) return replication();
     const os::Path given = spec_.data_directory.empty() ? server_.data_directory : spec_.data_directory;
     if (given.empty()) {
       add(Severity::kError, "the server does not tell this role where its data directory is",
@@ -67,7 +68,6 @@ class Prober {
       add(Severity::kError, fits.error());
       return {};
     }
-    root_ = given;
     // Folders that a role may enter and not read would end a backup in its midst.
     for (const char* folder : {"base", "global", "pg_wal", "pg_tblspc"}) {
       if (::access((given / folder).c_str(), R_OK | X_OK) != 0)
@@ -76,6 +76,43 @@ class Prober {
                 .with_hint("run as the user who owns the data directory: sudo -u postgres varve …"));
     }
     return {};
+  }
+
+  bool by_replication() const { return spec_.access == Access::kReplication; }
+
+  // The server itself says best whether it would send: one after another, what stands first in the way.
+  Result<> replication() {
+    TRY_ASSIGN(const Rows rows, ask("SELECT pg_catalog.current_setting('max_wal_senders')"));
+    if (rows.text(0, 0) == "0") {
+      add(Severity::kError, "max_wal_senders is 0: the server sends no backups",
+          "ALTER SYSTEM SET max_wal_senders = 10, then restart the server");
+      return {};
+    }
+    TRY_ASSIGN(const bool allowed, may_replicate());
+    if (!allowed) {
+      add(Severity::kError,
+          fmt::format("the role {} may not take backups over the replication protocol", role()),
+          fmt::format("as a superuser: ALTER ROLE {} REPLICATION; and in pg_hba.conf a line such as: host "
+                      "replication {} ADDRESS/32 scram-sha-256",
+                      role(), session_->user()));
+      return {};
+    }
+    auto opened = ReplicationSession::open(ctx_, spec_);
+    if (!opened) {
+      add(Severity::kError, opened.error());
+      return {};
+    }
+    TRY_ASSIGN(const StreamHead head, opened->identify(ctx_));
+    if (head.system_id != server_.system_id)
+      add(Severity::kError, "another cluster answers over the replication protocol than by SQL",
+          "connection must lead to one server, and to it directly");
+    return {};
+  }
+
+  Result<bool> may_replicate() {
+    TRY_ASSIGN(const Rows rows, ask("SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r "
+                                    "WHERE r.rolname = current_user"));
+    return rows.size() == 0 || rows.boolean(0, 0);
   }
 
   Result<> settings() {
@@ -94,7 +131,8 @@ class Prober {
     return {};
   }
 
-  Result<> permissions() {
+  // To start and stop a backup whose files are read here.
+  Result<> backup_permissions() {
     const bool old = session_->major() < 15;
     const std::vector<std::string> functions =
         old ? std::vector<std::string>{"pg_start_backup(text, boolean, boolean)",
@@ -109,13 +147,17 @@ class Prober {
             fmt::format("as a superuser, in the database {}: GRANT EXECUTE ON FUNCTION pg_catalog.{} TO {}",
                         session_->database(), function, role()));
     }
-    TRY_ASSIGN(const Rows replication, ask("SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r "
-                                           "WHERE r.rolname = current_user"));
-    if (replication.size() == 1 && !replication.boolean(0, 0))
+    TRY_ASSIGN(const bool may_have_slots, may_replicate());
+    if (!may_have_slots)
       add(Severity::kWarning,
           fmt::format("the role {} may not use replication slots: nothing keeps the WAL while a backup runs",
                       role()),
           fmt::format("ALTER ROLE {} REPLICATION", role()));
+    return {};
+  }
+
+  Result<> permissions() {
+    if (!by_replication()) TRY_OK(backup_permissions());
     TRY_ASSIGN(const Rows closed,
                ask("SELECT d.datname FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT"
                    " pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY 1"));
@@ -205,9 +247,8 @@ class Prober {
   }
 
   Result<> checksums() {
-    if (root_.empty()) return {};
-    TRY_ASSIGN(const ControlFileImage image, read_control_file(ctx_, root_));
-    if (!image.control.has_checksums())
+    TRY_ASSIGN(const Rows rows, ask("SELECT pg_catalog.current_setting('data_checksums')"));
+    if (rows.text(0, 0) == "off")
       add(Severity::kNote, "the cluster has no page checksums: damage on its disks goes unseen into backups",
           "pg_checksums --enable, while the server is stopped");
     return {};
@@ -225,7 +266,6 @@ class Prober {
   const ClusterSpec& spec_;
   std::unique_ptr<Connection> session_;
   ServerIdentity server_;
-  os::Path root_;
   std::vector<Problem> out_;
 };
 

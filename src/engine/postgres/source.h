@@ -1,4 +1,5 @@
-// A PostgreSQL source: one cluster, reached over libpq for talking and through the file system for reading.
+// A PostgreSQL source: one cluster, reached over libpq for talking, and for reading through the file system
+// or over the replication protocol.
 #pragma once
 
 #include <string>
@@ -9,11 +10,19 @@
 
 namespace varve::engine::postgres {
 
+// How the files of a cluster are read.
+enum class Access {
+  kLocal,        // through the file system of this host
+  kReplication,  // sent by the server, over the replication protocol
+};
+
 // How to reach a cluster. Never holds a password: libpq finds it in ~/.pgpass, $PGPASSFILE, $PGPASSWORD or a
 // service file.
 struct ClusterSpec {
   std::string connection;   // libpq's key=value form, in libpq's order of keys, quoted; may be empty
   os::Path data_directory;  // as this host sees it; empty: the server says where it is
+  Access access = Access::kLocal;
+  uint64_t read_rate = 0;  // with kReplication: bytes a second that the server sends at most; 0: no limit
 };
 
 bool is_address(std::string_view text);  // begins with "postgres:" or "postgresql:"

@@ -25,6 +25,8 @@ struct StreamHead {
 // A session of the replication protocol that does not stream yet. Not thread-safe.
 class ReplicationSession {
  public:
+  ReplicationSession() = default;
+  explicit ReplicationSession(std::unique_ptr<Connection> session) : session_(std::move(session)) {}
   // Errors as Connection::open.
   static Result<ReplicationSession> open(const Context& ctx, const ClusterSpec& spec);
   Result<StreamHead> identify(const Context& ctx);
