@@ -35,7 +35,7 @@ class Killed(PostgresTest):
         self.load = None
 
     def begin_load(self):
-        self.load = self.server.start_pgbench("-n", "-T", "3000", "-c", "2", "-R", "100")
+        self.load = self.server.start_pgbench("-n", "-T", "3000", "-c", "2", "-R", "50")
         self.addCleanup(self.end_load)
 
     def end_load(self):
@@ -99,16 +99,27 @@ class Killed(PostgresTest):
         server.psql("INSERT INTO pgbench_history VALUES (1, 1, 1, 1)")
         expected = server.dump()
         last = server.switch_wal()
-        server.wait_until(lambda: server.psql(f"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver") == "t",
-                          "the server does not archive on")
-        server.wait_until(lambda: server.psql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'") == "0",
-                          "WAL waits to be archived")
+        self.wait_archived(last)
         self.assertEqual(self.varve("verify", "--json").json["problems"], [])
         there = {b["id"] for s in self.varve("list", "--json").json["sources"] for b in s["backups"]}
         self.assertLessEqual(self.done, there)
         self.assertNotIn("gap", self.varve("status", "app").out)
         self.assertRestores(expected, "--to", "latest")
         self.backup()
+
+    def wait_archived(self, last):
+        """For as long as the server goes on with it."""
+        server, seen = self.server, None
+        while True:
+            count, there, waiting = server.psql(
+                f"SELECT archived_count, last_archived_wal >= '{last}', (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name "
+                "LIKE '%.ready') FROM pg_stat_archiver").split("|")
+            if there == "t" and waiting == "0":
+                return
+            if count != seen:
+                seen, until = count, time.monotonic() + 60
+            self.assertLess(time.monotonic(), until, f"{server.psql('SELECT * FROM pg_stat_archiver')}: not up to {last}")
+            time.sleep(0.1)
 
     def test_backup(self):
         self.begin_load()
