@@ -21,7 +21,7 @@ constexpr size_t kWalLevelAt = 172, kWalLogHintsAt = 176, kMaxConnectionsAt = 18
 constexpr size_t kMaxAlignAt = 204, kFloatAt = 208, kPageSizeAt = 216, kSegmentPagesAt = 220,
                  kWalPageSizeAt = 224, kWalSegmentAt = 228, kChecksumAt = 252;
 constexpr double kFloat = 1234567.0;
-constexpr uint32_t kVersion13 = 1300, kVersion18 = 1800;
+constexpr uint32_t kVersion13 = 1300, kVersion17 = 1700, kVersion18 = 1800;
 constexpr size_t kCrcAt13 = 288, kCrcAt18 = 292;
 
 constexpr int kTries = 50;
@@ -81,10 +81,10 @@ Result<ControlFile> parse_control_file(ByteView bytes) {
   const auto flag = [&](size_t at) { return bytes[at] != std::byte{0}; };
   ControlFile c;
   c.control_version = u32(kVersionAt);
-  if (c.control_version != kVersion13 && c.control_version != kVersion18)
+  if (c.control_version != kVersion13 && c.control_version != kVersion17 && c.control_version != kVersion18)
     return fail(Code::kUnsupported, fmt::format("pg_control has the unknown version {}", c.control_version),
                 "PostgreSQL 13 to 18 are supported");
-  const size_t crc_at = c.control_version == kVersion13 ? kCrcAt13 : kCrcAt18;
+  const size_t crc_at = c.control_version == kVersion18 ? kCrcAt18 : kCrcAt13;
   if (codec::crc32c(bytes.first(crc_at)) != u32(crc_at)) return damaged("its checksum is wrong");
   c.system_id = u64(0);
   c.catalog_version = u32(kCatalogAt);

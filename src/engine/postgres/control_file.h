@@ -1,5 +1,6 @@
 // global/pg_control: what a cluster knows about itself before it reads anything else. Layout: ControlFileData
-// of PostgreSQL's src/include/catalog/pg_control.h, versions 13 to 18 (pg_control_version 1300 and 1800).
+// of PostgreSQL's src/include/catalog/pg_control.h, versions 13 to 18 (pg_control_version 1300, 1700 and
+// 1800).
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ std::string_view state_name(ClusterState state);  // "in production"
 
 struct ControlFile {
   uint64_t system_id = 0;
-  uint32_t control_version = 0;  // 1300: 13 to 17; 1800: 18
+  uint32_t control_version = 0;  // 1300: 13 to 16; 1700: 17; 1800: 18
   uint32_t catalog_version = 0;  // 202209061: 15
   ClusterState state = ClusterState::kStartup;
   int64_t time = 0;         // of the last update, seconds since the Unix epoch

@@ -13,7 +13,7 @@ using testing::seal;
 using testing::set;
 
 TEST(PostgresControlFile, SaysWhatIsInIt) {
-  for (const uint32_t version : {1300u, 1800u}) {
+  for (const uint32_t version : {1300u, 1700u, 1800u}) {
     const auto c = parse_control_file(control_image(version));
     ASSERT_TRUE(c) << c.error().describe();
     EXPECT_EQ(c->system_id, 7312345678901234567u);

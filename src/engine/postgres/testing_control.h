@@ -21,7 +21,7 @@ inline void seal(Buffer& image) {
   set<uint32_t>(image, at, codec::crc32c(ByteView(image).first(at)));
 }
 
-// Of a cluster of PostgreSQL 15 (control_version 1300) or 18 (1800) in production.
+// Of a cluster of PostgreSQL 15 (control_version 1300), 17 (1700) or 18 (1800) in production.
 inline Buffer control_image(uint32_t control_version = 1300) {
   Buffer image(kControlSize);
   std::fill(image.begin(), image.end(), std::byte{0});
