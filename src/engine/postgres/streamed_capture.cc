@@ -101,9 +101,12 @@ class LiveStream final : public StreamedCapture, public FileStream {
         return fail(Code::kDatabase, fmt::format("the server's base backup has no {}", name), "run again");
     TRY_ASSIGN(const BackupLabel label, parse_backup_label(as_text(late_["backup_label"])));
     auto control = parse_control_file(late_["global/pg_control"]);
-    if (!control)
-      return fail(
-          std::move(control).error().with_hint("it was being written while the server sent it: run again"));
+    if (!control) {
+      Error error = std::move(control).error();
+      if (error.code == Code::kDamaged)
+        error.hint = "it was being written while the server sent it: run again";
+      return fail(std::move(error));
+    }
     TRY_OK(check_control(*control, label));
     data_.stop_lsn = stop.stop;
     data_.checkpoint_lsn = label.checkpoint_lsn;
