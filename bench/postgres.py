@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Varve against what else people back a PostgreSQL cluster up with: one cluster, one run, ratios.
 
-    bench/postgres.py [--size 1] [--rounds 2] [--only PART]… [--segments 48] [--folder DIR] [--varve build/varve] [--json FILE]
+    bench/postgres.py [--size 1] [--rounds 2] [--only PART]… [--segments 48] [--alone] [--folder DIR] [--varve build/varve]
+                      [--json FILE]
 
 A cluster of so many GiB (pgbench's accounts, events with JSON documents and random tokens, a small table of 50 MB), nobody
 else at work in it. The tools take turns at each part; of several rounds the quickest counts.
@@ -15,8 +16,9 @@ else at work in it. The tools take turns at each part; of several rounds the qui
     push         those segments, ready in a folder, through the loop that a server's archiver is
 
 Every restore is started and its tables' checksums compared with the source's. Repositories are local; zstd level 3, two
-workers; varve and pgBackRest encrypt (varve by a passphrase, but where it says otherwise). Besides Debian's pgBackRest, the program that $PGBACKREST names
-takes part. Debian packages that are missing are installed: postgresql-15 pgbackrest barman zstd rsync.
+workers; varve and pgBackRest encrypt (varve by a passphrase, where it does not say otherwise). Besides Debian's pgBackRest,
+the program that $PGBACKREST names takes part; the targets are measured against the newer one. Debian packages that are
+missing are installed: postgresql-15 pgbackrest barman zstd rsync.
 """
 
 import argparse
@@ -35,7 +37,7 @@ sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
 from postgres_server import Server, as_postgres, give_to_postgres  # noqa: E402
 from postgres_report import Report  # noqa: E402
 from postgres_tools import Barman, PgBackRest, PgBaseBackup, Varve  # noqa: E402
-from usage import adopt_orphans, run, stored, together  # noqa: E402
+from usage import adopt_orphans, run, stored  # noqa: E402
 
 PARTS = ("full", "incremental", "table", "restore", "delta", "replay", "push")
 CHANGES = (0, 1, 10)  # per cent
@@ -49,7 +51,7 @@ TABLES = ("pgbench_accounts", "events", "small")
 MAKE = """
 CREATE TABLE events(id bigint, kind text, at timestamptz, document jsonb, token bytea) WITH (fillfactor = 90);
 INSERT INTO events SELECT i, (ARRAY['created','paid','packed','shipped'])[1 + i % 4], '2026-01-01'::timestamptz + i * interval '7 s',
-    jsonb_build_object('actor', 'user ' || i % 9973, 'amount', i * 7919 % 100000, 'comment', repeat(md5((i % 100003)::text) || ' ', 6),
+    jsonb_build_object('actor', 'user ' || i % 9973, 'amount', i::bigint * 7919 % 100000, 'comment', repeat(md5((i % 100003)::text) || ' ', 6),
                        'channel', (ARRAY['web','app','phone'])[1 + i % 3]), decode(md5(i::text) || md5((i + 1)::text), 'hex')
     FROM generate_series(1, {events}) i;
 ALTER TABLE events ADD PRIMARY KEY (id);
@@ -155,14 +157,7 @@ class Bench:
         tools = self.folder / "tools"
         self.keep = False
         self.tools = [Varve(tools / "varve", self.server, self.program)]
-        given = os.environ.get("PGBACKREST")
-        for n, program in enumerate(filter(None, (given, shutil.which("pgbackrest")))):
-            self.tools.append(PgBackRest(tools / f"pgbackrest-{n}", self.server, program))
-        if not given:
-            print("$PGBACKREST names no newer pgBackRest: only Debian's takes part, which keeps no block increments")
-        self.tools.append(PgBaseBackup(tools / "pg_basebackup", self.server))
-        if shutil.which("barman"):
-            self.tools.append(Barman(tools / "barman", self.server))
+        self.add_peers(tools)
         for folder in [self.folder / "ready", *(self.missed / str(n) for n in range(len(self.tools)))]:
             folder.mkdir(parents=True)
             give_to_postgres(folder)
@@ -171,6 +166,18 @@ class Bench:
         self.varve, self.report.tools = self.tools[0], [t.name for t in self.tools]
         self.report.peer = next((t.name for t in self.tools if isinstance(t, PgBackRest)), None)
         self.catch_up()
+
+    def add_peers(self, tools):
+        if self.arguments.alone:
+            return
+        given = os.environ.get("PGBACKREST")
+        for n, program in enumerate(filter(None, (given, shutil.which("pgbackrest")))):
+            self.tools.append(PgBackRest(tools / f"pgbackrest-{n}", self.server, program))
+        if not given:
+            print("$PGBACKREST names no newer pgBackRest: only Debian's takes part, which keeps no block increments")
+        self.tools.append(PgBaseBackup(tools / "pg_basebackup", self.server))
+        if shutil.which("barman"):
+            self.tools.append(Barman(tools / "barman", self.server))
 
     def back_up(self, part, kind):
         for tool in self.tools:
@@ -187,8 +194,8 @@ class Bench:
         names.write_text("".join(f"{p}\0" for p in files))
         copy, packed = self.folder / "copy", self.folder / "packed"
         copy.mkdir()
-        self.report.add("full", "zstd -3 -T2", {**together(
-            run("sh", "-c", f"xargs -0 cat <{names} | zstd -q -3 -T2 -o {packed} && sync {packed}"))}, stored=packed.stat().st_size)
+        use = run("sh", "-c", f"xargs -0 cat <{names} | zstd -q -3 -T2 -o {packed} && sync {packed}")
+        self.report.add("full", "zstd -3 -T2", use, stored=packed.stat().st_size)
         self.report.add("restore", "plain copy", run("sh", "-c", f"xargs -0 cp --parents -t {copy} <{names} && sync -f {copy}"))
         shutil.rmtree(copy)
         packed.unlink()
@@ -356,6 +363,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--segments", type=int, default=48, help="of WAL, for replay and push")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=f"one of {' '.join(PARTS)}; may be repeated")
+    parser.add_argument("--alone", action="store_true", help="varve only")
     parser.add_argument("--folder", help="where the work is done; ten times the cluster must fit (default: $TMPDIR)")
     parser.add_argument("--varve", default=str(HERE.parent / "build" / "varve"))
     parser.add_argument("--json", help="write every measurement to this file")
@@ -363,7 +371,8 @@ def main():
     arguments.only = arguments.only or list(PARTS)
     if not os.access(arguments.varve, os.X_OK):
         sys.exit(f"there is no {arguments.varve}: run ./build.sh")
-    install()
+    if not arguments.alone:
+        install()
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="varve-bench-postgres-", dir=arguments.folder) as name:
         bench = Bench(Path(name), arguments)

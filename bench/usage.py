@@ -110,4 +110,10 @@ def together(*uses):
 
 
 def stored(folder):
-    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file() and not p.is_symlink())
+    """Bytes of all files; what hard links share counts once."""
+    sizes = {}
+    for path in Path(folder).rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
