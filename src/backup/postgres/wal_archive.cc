@@ -162,11 +162,10 @@ Result<std::vector<PieceName>> WalArchive::pieces(const Context& ctx, uint64_t s
   return out;
 }
 
-Result<uint64_t> WalArchive::read(const Context& ctx, uint64_t system_id, db::Timeline timeline,
-                                  uint64_t from, MutableBytes out) {
+Result<uint64_t> WalArchive::read_whole_pieces(const Context& ctx, uint64_t system_id, db::Timeline timeline,
+                                               uint64_t from, MutableBytes out) {
   const uint64_t to = from + out.size();
   uint64_t have = from;
-  // What was shipped segment by segment is found by its name alone.
   while (have < to) {
     const uint64_t last = have + std::min(kWalPiece, to - have) - 1;
     const store::Key key = repo::log_piece_key(source_, epoch_of(system_id, timeline), have, last);
@@ -175,6 +174,14 @@ Result<uint64_t> WalArchive::read(const Context& ctx, uint64_t system_id, db::Ti
     if (!there) return fail(there.error());
     TRY_ASSIGN(have, read_piece(ctx, {key, have, last, there->size}, from, have, out));
   }
+  return have - from;
+}
+
+Result<uint64_t> WalArchive::read(const Context& ctx, uint64_t system_id, db::Timeline timeline,
+                                  uint64_t from, MutableBytes out) {
+  const uint64_t to = from + out.size();
+  TRY_ASSIGN(uint64_t have, read_whole_pieces(ctx, system_id, timeline, from, out));
+  have += from;
   for (int tries = 1; have < to; ++tries) {
     TRY_ASSIGN(const auto names, pieces(ctx, system_id, timeline, have, to));
     bool vanished = false;

@@ -68,6 +68,9 @@ class WalArchive {
   // Fills `out` with the WAL from `from` on as far as it is there without a gap; how many bytes that is.
   Result<uint64_t> read(const Context& ctx, uint64_t system_id, db::Timeline timeline, uint64_t from,
                         MutableBytes out);
+  // The same of pieces as `log push` makes them, which are found by their names: without a listing.
+  Result<uint64_t> read_whole_pieces(const Context& ctx, uint64_t system_id, db::Timeline timeline,
+                                     uint64_t from, MutableBytes out);
 
  private:
   Result<Kept> put(const Context& ctx, const repo::LogPieceHead& head, ByteView bytes);

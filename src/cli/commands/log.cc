@@ -113,10 +113,21 @@ Result<os::Path> data_directory_of(const std::string& target) {
   return std::filesystem::current_path(error);
 }
 
+// Which repository and source are meant.
+Result<std::string> origin(Session& session, const std::string& source) {
+  TRY_ASSIGN(const RepositoryPlace place, session.place(source));
+  return place.url + "\n" + source;
+}
+
 Result<int> run_push(Session& session, const FileOptions& o) {
   backup::PushOptions options;
   TRY_ASSIGN(options.workers, number_within("--workers", o.workers.value_or(options.workers), 1, 64));
   TRY_ASSIGN(options.ahead, number_within("--ahead", o.ahead.value_or(options.ahead), 0, 1024));
+  TRY_ASSIGN(options.origin, origin(session, o.source));
+  if (backup::was_pushed_ahead(options.origin, o.name)) {
+    session.out().object(json_push(o.name, o.source, {}));
+    return 0;
+  }
   TRY_ASSIGN(const repo::RepositoryPtr repo, session.open(o.source, Session::Access::kWrite));
   TRY_ASSIGN(const backup::Source source, session.live_source(repo.get(), o.source));
   if (source.engine != "postgres")
@@ -129,10 +140,19 @@ Result<int> run_push(Session& session, const FileOptions& o) {
 
 // Restored on a fresh machine, the source is known by its name in the repository alone.
 Result<int> run_fetch(Session& session, const FileOptions& o) {
+  backup::FetchOptions options;
+  TRY_ASSIGN(options.workers, number_within("--workers", o.workers.value_or(options.workers), 1, 64));
+  TRY_ASSIGN(options.ahead, number_within("--ahead", o.ahead.value_or(options.ahead), 0, 1024));
+  TRY_ASSIGN(options.data_directory, data_directory_of(o.target));
+  TRY_ASSIGN(options.origin, origin(session, o.source));
+  if (backup::take_fetched_ahead(o.name, o.target, options)) {
+    session.out().object(json_fetch(o.name, o.source, true));
+    return 0;
+  }
   TRY_ASSIGN(const repo::RepositoryPtr repo, session.open(o.source, Session::Access::kRead));
   TRY_ASSIGN(const std::string source, session.stored_source(*repo, o.source));
-  TRY_ASSIGN(const os::Path folder, data_directory_of(o.target));
-  TRY_ASSIGN(const bool there, backup::fetch_log_file(repo, session.ctx(), source, o.name, o.target, folder));
+  TRY_ASSIGN(const bool there,
+             backup::fetch_log_file(repo, session.ctx(), source, o.name, o.target, options));
   session.out().object(json_fetch(o.name, source, there));
   return there ? 0 : 1;
 }
@@ -167,7 +187,7 @@ void declare_log(Command root) {
       .positional("SOURCE", push->source, kSourceHelp)
       .positional("PATH", push->name, "The file, as the server names it: %p")
       .option("--workers", push->workers, "N", "Files sent side by side (4)")
-      .option("--ahead", push->ahead, "N", "Files that are ready, sent with this one (16)")
+      .option("--ahead", push->ahead, "N", "Files that are ready, sent with this one (64)")
       .example("varve log push app pg_wal/000000010000000000000003",
                "what archive_command = 'varve log push app %p' runs")
       .action([push](Session& s) { return run_push(s, *push); });
@@ -175,10 +195,14 @@ void declare_log(Command root) {
   log.command("fetch", "bring a file of PostgreSQL's WAL: for restore_command",
               "Ends with 0 when the file is there, with 1 when the log does not have it, and with 200 for "
               "any other reason: "
-              "the server must not take a store that is away for the end of the log.")
+              "the server must not take a store that is away for the end of the log. Segments that follow "
+              "are fetched ahead, into "
+              "pg_wal/varve.")
       .positional("SOURCE", fetch->source, kSourceHelp)
       .positional("NAME", fetch->name, "The file's name: %f")
       .positional("PATH", fetch->target, "Where to put it: %p")
+      .option("--workers", fetch->workers, "N", "Segments fetched side by side (4)")
+      .option("--ahead", fetch->ahead, "N", "Segments that follow, fetched with this one (16)")
       .example("varve log fetch app 000000010000000000000003 pg_wal/RECOVERYXLOG",
                "what the restore_command that `varve restore` writes runs")
       .action([fetch](Session& s) { return run_fetch(s, *fetch); });

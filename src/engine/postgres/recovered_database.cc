@@ -55,6 +55,10 @@ Result<std::unique_ptr<RecoveredDatabase>> RecoveredDatabase::open(const Context
     if (!server.is_alive())
       return fail(Code::kDatabase, fmt::format("the scratch server ended: {}", last_words(server)),
                   "the point may lie beyond the log that is there");
+    if (!server.may_serve()) {
+      TRY_OK(ctx.sleep(kPoll));
+      continue;
+    }
     // options='' keeps $PGOPTIONS out, which is for other servers.
     TRY_ASSIGN(out->spec_, make_source(fmt::format("host={} port={} user={} dbname={} options=''",
                                                    quote_option(server.socket_folder.native()), server.port,

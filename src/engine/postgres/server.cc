@@ -16,8 +16,6 @@ namespace varve::engine::postgres {
 namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(100);
-constexpr auto kPollLater = std::chrono::seconds(1);  // every refused look is a line in its log
-constexpr auto kLater = std::chrono::seconds(10);
 constexpr auto kReport = std::chrono::seconds(1);
 constexpr std::chrono::seconds kQuestion{10};  // for one question to a server that is busy recovering
 constexpr uint64_t kLogTail = 256u << 10;
@@ -249,6 +247,16 @@ bool RunningServer::is_alive() const {
   return os::liveness(process) != os::Liveness::kDead;
 }
 
+// The status is the eighth line of postmaster.pid (src/include/utils/pidfile.h), which pg_ctl waits for too.
+bool RunningServer::may_serve() const {
+  constexpr size_t kStatus = 7;
+  const auto text = os::read_file(data_directory / "postmaster.pid", 4096);
+  if (!text) return text.error().code != Code::kNotFound;
+  const auto lines = split(as_text(*text), '\n');
+  return lines.size() > kStatus &&
+         (lines[kStatus].starts_with("ready") || lines[kStatus].starts_with("standby"));
+}
+
 Result<RunningServer> start_server(const Context& ctx, const os::Path& data_directory,
                                    const Binaries& binaries, const ServerOptions& options) {
   TRY_OK(ctx.check());
@@ -287,8 +295,7 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
                                          const std::function<void(const RecoveryProgress&)>& progress) {
   std::unique_ptr<Connection> session;
   RecoveryProgress seen;
-  const auto begun = SteadyClock::now();
-  auto reported = begun;
+  auto reported = SteadyClock::now();
   for (;;) {
     TRY_OK(ctx.check());
     if (!server.is_alive()) {
@@ -297,7 +304,7 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
         return RecoveryEnd::kShutDown;
       return ended(server);
     }
-    if (!session || !session->is_open()) {
+    if ((!session || !session->is_open()) && server.may_serve()) {
       SessionOptions options;
       options.connect_timeout = kQuestion;
       auto opened = Connection::open(ctx, server.spec(), options);
@@ -316,8 +323,7 @@ Result<RecoveryEnd> wait_until_recovered(const Context& ctx, const RunningServer
       progress(seen);
       reported = SteadyClock::now();
     }
-    const bool early = seen.connected || SteadyClock::now() - begun < kLater;
-    TRY_OK(ctx.sleep(early ? SteadyClock::duration(kPoll) : kPollLater));
+    TRY_OK(ctx.sleep(kPoll));
   }
 }
 

@@ -50,6 +50,9 @@ struct RunningServer {
 
   ClusterSpec spec() const;  // how to reach it: by the socket, as that user
   bool is_alive() const;
+  // Whether it says that it lets sessions in, or says nothing. Costs it nothing, where a session refused is a
+  // process.
+  bool may_serve() const;
 };
 
 // Starts `postgres` itself, without a shell. Returns when the process runs; it may end at once for a reason
