@@ -221,6 +221,13 @@ class Backups(ReplicationTest):
         self.assertIn("block 5 of base/", backup["warnings"][0])
         self.assertIn("pgbench_accounts", backup["warnings"][0])
 
+    def test_a_link_that_the_server_leaves_out_is_told(self):
+        server = self.begin()
+        (server.data / "stray").symlink_to("/etc/hosts")
+        backup = self.backup()
+        self.assertEqual(len(backup["warnings"]), 1, msg=backup)
+        self.assertIn("stray", backup["warnings"][0])
+
     def test_a_rate_is_kept(self):
         server = self.begin()
         server.pgbench("-i", "-s", "1")

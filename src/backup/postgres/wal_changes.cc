@@ -115,8 +115,10 @@ Result<std::optional<db::BlockChanges>> join(const repo::RepositoryPtr& repo, co
     if (!index && index.error().code != Code::kDamaged && index.error().code != Code::kNotFound)
       return fail(index.error());
     const auto added = index ? joiner.add(*index) : Result<>(fail(index.error()));
-    if (!added) why = added.error().describe();
-    if (!added) return std::nullopt;
+    if (!added) {
+      why = added.error().describe();
+      return std::nullopt;
+    }
   }
   if (!joiner.covers(to)) {
     why = "not all records of the WAL could be read";

@@ -1,7 +1,6 @@
 #include "engine/postgres/base_backup.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fmt/format.h>
 
 #include "base/text.h"

@@ -106,14 +106,11 @@ std::string hint_for_login(std::string_view message) {
 
 }  // namespace
 
+// What the server warns of is kept for take_warnings().
 void Connection::take_notice(void* self, const char* message) {
   constexpr size_t kMost = 100;
-  constexpr std::string_view kWarning = "WARNING:";
-  std::string line = one_line(message);
-  log::debug("postgres: {}", line);
   auto& kept = static_cast<Connection*>(self)->warnings_;
-  if (line.starts_with(kWarning) && kept.size() < kMost)
-    kept.emplace_back(trim(std::string_view(line).substr(kWarning.size())));
+  if (kept.size() < kMost) kept.push_back(one_line(message));
 }
 
 void Rows::Free::operator()(pg_result* r) const {
@@ -214,7 +211,15 @@ std::string Connection::database() const {
 }
 
 Result<> Connection::log_in(const Context& ctx, const SessionOptions& options) {
-  PQsetNoticeProcessor(conn_, take_notice, this);
+  PQsetNoticeReceiver(
+      conn_,
+      [](void* self, const PGresult* notice) {
+        const char* severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+        const char* message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+        log::debug("postgres: {}", one_line(PQresultErrorMessage(notice)));
+        if (severity && std::string_view(severity) == "WARNING") take_notice(self, message);
+      },
+      this);
   auto state = PQstatus(conn_) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (state == PGRES_POLLING_READING || state == PGRES_POLLING_WRITING) {
     TRY_OK(wait_for(ctx, PQsocket(conn_), state == PGRES_POLLING_READING ? POLLIN : POLLOUT));

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <map>
 
-#include "base/log.h"
 #include "base/text.h"
 #include "engine/postgres/backup_session.h"
 #include "engine/postgres/base_backup.h"
@@ -94,8 +93,11 @@ class LiveStream final : public StreamedCapture, public FileStream {
     TRY_ASSIGN(const BaseBackupEnd stop, backup_->finish());
     session_ = std::move(*backup_).take_connection();
     backup_.reset();
-    for (std::string& w : session_->take_warnings())
-      warnings_.push_back("the server warned: " + std::move(w));
+    // Each may come twice: the server looks at everything first to know how much it is.
+    for (const std::string& w : session_->take_warnings()) {
+      std::string warning = "the server warned: " + w;
+      if (std::ranges::find(warnings_, warning) == warnings_.end()) warnings_.push_back(std::move(warning));
+    }
     for (const char* name : {"backup_label", "global/pg_control"})
       if (!late_.contains(name))
         return fail(Code::kDatabase, fmt::format("the server's base backup has no {}", name), "run again");
