@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Varve against what else people back a PostgreSQL cluster up with: one cluster, one run, ratios.
 
-    bench/postgres.py [--size 1] [--rounds 2] [--only PART]… [--segments 48] [--alone] [--folder DIR] [--varve build/varve]
-                      [--json FILE]
+    bench/postgres.py [--size 1] [--rounds 2] [--only PART]… [--segments 48] [--alone | --without PEER…]
+                      [--folder DIR] [--varve build/varve] [--json FILE]
 
 A cluster of so many GiB (pgbench's accounts, events with JSON documents and random tokens, a small table of 50 MB), nobody
 else at work in it. The tools take turns at each part; of several rounds the quickest counts.
@@ -40,6 +40,7 @@ from postgres_tools import Barman, PgBackRest, PgBaseBackup, Varve  # noqa: E402
 from usage import adopt_orphans, run, stored  # noqa: E402
 
 PARTS = ("full", "incremental", "table", "restore", "delta", "replay", "push")
+PEERS = ("pgbackrest", "pgbackrest-debian", "pg_basebackup", "barman")
 CHANGES = (0, 1, 10)  # per cent
 PROGRAMS = {"pgbackrest": "pgbackrest", "barman": "barman", "zstd": "zstd", "rsync": "rsync", "setpriv": "util-linux",
             "/usr/lib/postgresql/15/bin/postgres": "postgresql-15"}
@@ -168,15 +169,16 @@ class Bench:
         self.catch_up()
 
     def add_peers(self, tools):
-        if self.arguments.alone:
-            return
+        without = PEERS if self.arguments.alone else self.arguments.without
         given = os.environ.get("PGBACKREST")
-        for n, program in enumerate(filter(None, (given, shutil.which("pgbackrest")))):
+        programs = [given if "pgbackrest" not in without else None, None if "pgbackrest-debian" in without else shutil.which("pgbackrest")]
+        for n, program in enumerate(filter(None, programs)):
             self.tools.append(PgBackRest(tools / f"pgbackrest-{n}", self.server, program))
-        if not given:
+        if not given and not self.arguments.alone:
             print("$PGBACKREST names no newer pgBackRest: only Debian's takes part, which keeps no block increments")
-        self.tools.append(PgBaseBackup(tools / "pg_basebackup", self.server))
-        if shutil.which("barman"):
+        if "pg_basebackup" not in without:
+            self.tools.append(PgBaseBackup(tools / "pg_basebackup", self.server))
+        if "barman" not in without and shutil.which("barman"):
             self.tools.append(Barman(tools / "barman", self.server))
 
     def back_up(self, part, kind):
@@ -364,6 +366,7 @@ def main():
     parser.add_argument("--segments", type=int, default=48, help="of WAL, for replay and push")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=f"one of {' '.join(PARTS)}; may be repeated")
     parser.add_argument("--alone", action="store_true", help="varve only")
+    parser.add_argument("--without", action="append", choices=PEERS, default=[], metavar="PEER", help=f"one of {' '.join(PEERS)}")
     parser.add_argument("--folder", help="where the work is done; ten times the cluster must fit (default: $TMPDIR)")
     parser.add_argument("--varve", default=str(HERE.parent / "build" / "varve"))
     parser.add_argument("--json", help="write every measurement to this file")
