@@ -205,7 +205,8 @@ TEST_P(BackupWriterTest, ManySmallPacksAreFolded) {
       const std::string id = fmt::format("20260101-{:06}-incremental-000{}", i, of);
       last = backup(files, id, last->id, 512, knows ? &before : nullptr);
       ASSERT_TRUE(last) << last.error().describe();
-      EXPECT_LE(last->packs.size(), of_full + kMostSmallPacks + 1) << i;
+      // A backup's frames may lie in two packs: each worker fills its own.
+      EXPECT_LE(last->packs.size(), of_full + kMostSmallPacks + 2) << i;
       most_new = std::max(most_new, last->pages_new);
       if (i % 20 == 0 || last->pages_new > 2) {
         auto got = restore(id);

@@ -92,7 +92,9 @@ class OneDatabase(tables.TableTest):
 
         with self.subTest("files"):
             for file, load in (("shop.sql", ["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f"]), ("shop.dump", ["pg_restore", "-e"])):
-                self.varve("restore", "app", "--database", "shop", "--to", "name:before-accident", "--target", self.folder / file)
+                out = self.varve("restore", "app", "--database", "shop", "--to", "name:before-accident", "--target",
+                                 self.folder / file)
+                self.assertEqual("is an archive: pg_restore" in out.err, file == "shop.dump", out)
                 server.psql("CREATE DATABASE loaded ENCODING 'UTF8' LC_COLLATE 'C' TEMPLATE template0")
                 run(server.bin / load[0], "-h", server.folder, "-p", server.port, "-U", "postgres", "-d", "loaded", *load[1:],
                     self.folder / file)

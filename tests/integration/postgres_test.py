@@ -64,7 +64,6 @@ class Points(PostgresTest):
         self.assertFails(self.restore("x", "--to", "name:before-dropp", status=3), 3, "no restore point", "name:before-drop")
         self.assertFails(self.restore("x", "--to", "2020-01-01T00:00:00Z", status=8), 8, "cannot be recovered", "nearest")
         self.assertFails(self.restore("x", "--to", "txn:1", status=2), 2, "PostgreSQL has no such point")
-        self.assertFails(self.restore("x", "--database", "postgres", status=2), 2, "restored whole")
         self.assertFalse((self.folder / "x").exists())
 
         events = self.varve("history", "app", "--json").json["events"]

@@ -311,10 +311,16 @@ class TableRestore {
     report_.database = file_.empty() ? new_name() : choice_.database;
     TRY_ASSIGN(report_.notes, db::not_dumped(ctx_, *database_));
     progress_.begin("copying the database", 0);
-    if (!file_.empty())
+    if (!file_.empty()) {
+      if (!is_plain())
+        report_.notes.push_back(
+            fmt::format("{} is an archive: pg_restore --dbname=DATABASE brings it into an "
+                        "empty one",
+                        printable(file_.native())));
       return write_file([&](const os::Path& part, bool plain) {
         return db::dump_database(ctx_, binaries_, *database_, part, plain);
       });
+    }
     TRY_ASSIGN(auto to, db::DatabaseTarget::open(ctx_, load_options_.into));
     TRY_ASSIGN(const auto notes, to.load(ctx_, binaries_, *database_, new_name(), scratch.path(), workers()));
     report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
@@ -340,10 +346,12 @@ class TableRestore {
     });
   }
 
+  bool is_plain() const { return file_.extension() == ".sql"; }
+
   // The file appears whole, or not at all.
   Result<> write_file(const std::function<Result<>(const os::Path&, bool plain)>& write) const {
     const os::Path part = file_.native() + ".varve-part";
-    auto made = write(part, file_.extension() == ".sql");
+    auto made = write(part, is_plain());
     if (made) made = os::rename_no_replace(part, file_);
     if (!made) (void)os::remove_file(part);
     TRY_OK(made);
