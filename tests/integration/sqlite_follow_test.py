@@ -201,6 +201,22 @@ class Follow(VarveTest):
         target, _ = self.restore()
         self.assertSameDatabase("app.db", target)
 
+    def test_a_database_that_is_copied_over_in_place(self):
+        self.sql("app.db", "CREATE TABLE t(x); INSERT INTO t VALUES (1);", wal=False)
+        follower = self.follow()
+        self.eventually(lambda: "laid" in follower.out, what="a base")
+        self.sql("app.db", "INSERT INTO t VALUES (2)", wal=False)
+        whole = self.path("app.db").read_bytes()
+        with self.path("app.db").open("r+b") as file:  # cp, stopped between the first pages
+            file.write(b"half a copy, and no database" * 100)
+        self.eventually(lambda: "cannot be followed now" in follower.out, what="the copy to be noticed")
+        with self.path("app.db").open("r+b") as file:
+            file.write(whole)
+        self.eventually(lambda: follower.out.count("laid") == 2, what="a new base")
+        self.assertEqual(follower.stop(), 0, follower)
+        target, _ = self.restore()
+        self.assertSameDatabase("app.db", target)
+
     def test_a_table_as_of_the_second_before_it_was_dropped(self):
         self.sql("app.db", "CREATE TABLE orders(id INTEGER PRIMARY KEY, v); CREATE INDEX o ON orders(v);")
         follower = self.follow()

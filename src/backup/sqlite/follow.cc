@@ -21,6 +21,7 @@ constexpr auto kRenew = std::chrono::seconds(15);
 constexpr auto kMark = std::chrono::seconds(5);
 constexpr auto kPoll = std::chrono::milliseconds(500);
 constexpr auto kReplaced = std::chrono::seconds(60);
+constexpr auto kCalm = std::chrono::minutes(10);
 constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kPutTime = std::chrono::seconds(60);
 constexpr auto kLock = std::chrono::minutes(30);
@@ -126,7 +127,10 @@ class FollowRun {
     while (true) {
       auto polled = follower_->poll(ctx_, kPoll);
       if (!polled && polled.error().code == Code::kInterrupted) break;
-      if (!polled) return fail(polled.error());
+      if (!polled) {
+        TRY_OK(begin_after(polled.error()));
+        continue;
+      }
       TRY_OK(store_batch(polled->batch));
       status_.covered_until = std::max(status_.covered_until, polled->covered_until);
       if (polled->base_needed) {
@@ -154,6 +158,25 @@ class FollowRun {
     return {};
   }
 
+  // The database could not be read: it may be replaced at this moment, or its disk fail now and then. A new
+  // base settles it; when that does not last, bases are laid with pauses.
+  Result<> begin_after(const Error& failure) {
+    if (!may_pass(failure)) return fail(failure);
+    const auto at = SteadyClock::now();
+    const bool again = last_failure_ && at - *last_failure_ < kCalm;
+    while (again && SteadyClock::now() - at < kReplaced) {
+      TRY_OK(ctx_.sleep(kPoll));
+      TRY_OK(keep_alive());
+    }
+    last_failure_ = SteadyClock::now();
+    return begin_again(failure.describe());
+  }
+
+  static bool may_pass(const Error& e) {
+    return e.code == Code::kNotFound || e.code == Code::kConflict || e.code == Code::kDatabase ||
+           e.code == Code::kIo;
+  }
+
   // Databases are replaced by programs that take a moment between the old one and the new one, and copied
   // over by some that are no database until they are whole.
   Result<> begin_again(const std::string& reason) {
@@ -163,10 +186,8 @@ class FollowRun {
       auto begun = begin(reason);
       if (begun) return begun;
       const Error& e = begun.error();
-      const bool may_pass =
-          e.code == Code::kNotFound || e.code == Code::kConflict || e.code == Code::kDatabase;
       const auto patience = e.retry != Retry::kNever && e.code == Code::kUnreachable ? options_.patience
-                            : may_pass                                               ? kReplaced
+                            : may_pass(e)                                            ? kReplaced
                                                                                      : Seconds(0);
       if (SteadyClock::now() - began >= patience) return begun;
       if (std::exchange(told, e.describe()) != e.describe())
@@ -378,6 +399,7 @@ class FollowRun {
   std::optional<repo::Manifest> base_;  // kept where it must stay locked
   FollowStatus status_;
   SteadyClock::time_point last_renewal_ = SteadyClock::now(), last_mark_ = SteadyClock::now();
+  std::optional<SteadyClock::time_point> last_failure_;
   SteadyClock::time_point last_lock_ = {};  // at once: the base may be old
   std::vector<repo::LogMark::Unseen> unseen_;
   std::string marked_;  // the newest mark's key: the next one replaces it

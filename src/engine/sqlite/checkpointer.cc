@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "engine/sqlite/reader_vfs.h"
 
 namespace varve::engine::sqlite {
 
@@ -57,6 +58,7 @@ void Checkpointer::checkpoint(const os::Path& database) {
   sqlite3* handle = found->second->connection().handle();
   // A checkpoint of a huge WAL takes long; a stop must not wait for it.
   const std::stop_callback interrupt(stop_.get_token(), [handle] { sqlite3_interrupt(handle); });
+  const WriterFirst courtesy;
   const int result = sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   if (result != SQLITE_OK && result != SQLITE_BUSY) {
     log::debug("checkpoint of {}: {}", printable(database.native()), sqlite3_errmsg(handle));

@@ -308,6 +308,43 @@ TEST_F(FollowerTest, WhatIsReplacedOverwrittenOrDeletedIsDoubted) {
   EXPECT_EQ(follower_->begin(kCtx, std::nullopt, 8, now()).error().code, Code::kNotFound);
 }
 
+TEST_F(FollowerTest, AFirstPageThatIsHalfWrittenForAMomentIsWaitedFor) {
+  Program app(at("a.db"));
+  app.exec("PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint; INSERT INTO t VALUES(1)");
+  follow("a.db");
+  catch_up();
+  auto file = os::File::open(at("a.db"), os::File::Mode::kReadWrite);
+  Buffer whole(4096);
+  ASSERT_TRUE(file->read_at(0, whole));
+  const Buffer half(1024, std::byte{7});
+  ASSERT_TRUE(file->write_at(3072, half));
+  app.exec("INSERT INTO t VALUES(2)");
+  for (int i = 0; i < 20; ++i) EXPECT_FALSE(poll(5ms).base_needed);
+  ASSERT_TRUE(file->write_at(0, whole));
+  expect_same("a.db");
+}
+
+// Stopped between the two halves of the wal-index's header, as by a machine that has better things to do.
+TEST_F(FollowerTest, AnIndexThatIsHalfWrittenForAMomentIsWaitedFor) {
+  Program app(at("a.db"));
+  app.exec("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+  follow("a.db");
+  catch_up();
+  Child writer([&] {
+    const testing::IndexWriter index(at("a.db"));
+    if (!index.lock()) return 1;
+    index.halve();
+    ::usleep(500'000);
+    index.halve();
+    index.unlock();
+    return 0;
+  });
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(poll(30ms).base_needed);
+  EXPECT_EQ(writer.wait(), 0);
+  app.exec("INSERT INTO t VALUES(2)");
+  expect_same("a.db");
+}
+
 TEST_F(FollowerTest, ADeletedWalIsDoubted) {
   Program app(at("a.db"));
   app.exec("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)");

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "engine/sqlite/reader_vfs.h"
 
 namespace varve::engine::sqlite {
 namespace {
@@ -48,17 +49,16 @@ Reader::Reader(SharedFile file, Connection connection, os::Path path, Context ct
       connection_(std::move(connection)),
       path_(std::move(path)),
       ctx_(std::move(ctx)),
-      patience_(patience),
-      begin_patience_(patience) {}
+      patience_(patience) {}
 
 Result<std::unique_ptr<Reader>> Reader::open(const Context& ctx, const os::Path& path,
                                              std::chrono::milliseconds patience) {
   TRY_ASSIGN(SharedFile file, SharedFile::open(path));
   // Read-write, so that SQLite can finish what a crashed writer left (a hot journal, a WAL without its
   // index); where the file does not allow it, SQLite opens it for reading.
-  TRY_ASSIGN(
-      Connection connection,
-      Connection::open(path.native(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, printable(path.native())));
+  TRY_ASSIGN(Connection connection,
+             Connection::open(path.native(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+                              printable(path.native()), reader_vfs()));
   connection.set_stop([ctx] { return !ctx.check(); });
   connection.set_patience(std::chrono::milliseconds(0));  // begin() waits
   // One PRAGMA at a time, and none that reads the database: it may be locked or none at all, and begin()
@@ -80,7 +80,9 @@ Reader::~Reader() {
 }
 
 Result<> Reader::begin() {
-  const auto until = SteadyClock::now() + begin_patience_;
+  std::optional<WriterFirst> courtesy;
+  if (touch_) courtesy.emplace();
+  const auto until = SteadyClock::now() + patience_;
   for (int slow = 0;;) {
     const auto tried = SteadyClock::now();
     begun_at_ = now();
@@ -131,7 +133,7 @@ void Reader::end() {
   (void)end_->reset();
 }
 
-Result<WalIndex> Reader::wal_index() {
+Result<WalIndex> Reader::wal_index(std::chrono::milliseconds patience) {
   sqlite3_file* file = nullptr;
   sqlite3_file_control(connection_.handle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
   volatile void* region = nullptr;
@@ -142,7 +144,7 @@ Result<WalIndex> Reader::wal_index() {
     return fail(Code::kDenied, fmt::format("{}: the WAL's index cannot be shared", printable(path_.native())),
                 "let this user write to the folder and to the -shm file beside the database");
   }
-  const auto until = SteadyClock::now() + std::max(patience_, std::chrono::milliseconds(50));
+  const auto until = SteadyClock::now() + patience;
   for (;;) {
     if (const auto index = read_wal_index(region)) return *index;
     if (SteadyClock::now() > until) {

@@ -31,11 +31,11 @@ class Reader {
   // long the locks had to be waited for.
   Timestamp begun_at() const { return begun_at_; }
   // How long begin() waits from now on.
-  void set_patience(std::chrono::milliseconds most) { begin_patience_ = most; }
+  void set_patience(std::chrono::milliseconds most) { patience_ = most; }
 
-  // Within a read transaction: what the WAL's index says now; kConflict when it stays unreadable for
+  // Within a read transaction: what the WAL's index says now; kConflict when it stays half written for
   // `patience`. kDenied when this user cannot share it.
-  Result<WalIndex> wal_index();
+  Result<WalIndex> wal_index(std::chrono::milliseconds patience);
 
   const SharedFile& file() const { return file_; }
   const os::Path& path() const { return path_; }
@@ -53,7 +53,7 @@ class Reader {
   std::optional<Statement> begin_, touch_, end_;
   os::Path path_;
   Context ctx_;
-  std::chrono::milliseconds patience_, begin_patience_;
+  std::chrono::milliseconds patience_;
   Timestamp begun_at_ = {};
 };
 

@@ -88,7 +88,7 @@ Result<> Snapshot::pin_file(ByteView header) {
 }
 
 Result<> Snapshot::pin_wal() {
-  TRY_ASSIGN(const WalIndex index, reader_->wal_index());
+  TRY_ASSIGN(const WalIndex index, reader_->wal_index(kIndexPatience));
   state_.wal = index.committed;
   if (index.pages > 0) state_.pages = index.pages;
   if (index.committed.frame == 0) return {};

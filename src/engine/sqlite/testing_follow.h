@@ -2,6 +2,7 @@
 // leaves a mark by which a state can be judged.
 #pragma once
 
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -144,6 +145,34 @@ struct Told {
     void* at = ::mmap(nullptr, sizeof(Told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return new (at) Told;
   }
+};
+
+inline constexpr size_t kIndexSize = 32 * 1024;
+inline constexpr off_t kWriteLockAt = 120;  // in the -shm file (https://sqlite.org/walformat.html)
+
+// A writer as the wal-index sees it: takes the write lock, changes the header's two copies, lets the lock go.
+class IndexWriter {
+ public:
+  explicit IndexWriter(const os::Path& database) : fd_(::open((database.native() + "-shm").c_str(), O_RDWR)) {
+    void* at = ::mmap(nullptr, kIndexSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    words_ = static_cast<uint32_t*>(at);
+  }
+  bool lock() const { return lock(F_WRLCK); }
+  void unlock() const { lock(F_UNLCK); }
+  // One copy alone is changed, and changed back.
+  void halve() const { __atomic_fetch_xor(words_ + 2, 1u, __ATOMIC_SEQ_CST); }
+
+ private:
+  bool lock(short type) const {
+    struct flock lock = {};
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = kWriteLockAt;
+    lock.l_len = 1;
+    return ::fcntl(fd_, F_SETLK, &lock) == 0;
+  }
+  int fd_;
+  uint32_t* words_;
 };
 
 // A program that writes at random: many small transactions, some large, rolled back, with savepoints;

@@ -3,6 +3,7 @@
 // https://www.sqlite.org/walformat.html
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -26,6 +27,8 @@ struct WalIndex {
 // `region`: the first 32 KiB of the -shm file as it is mapped. nullopt: being written, or not valid; try
 // again.
 std::optional<WalIndex> read_wal_index(const volatile void* region);
+// For how long to try: a writer that was stopped in the middle runs again, some time.
+inline constexpr std::chrono::seconds kIndexPatience{30};
 
 struct WalFrame {
   uint32_t number = 0;  // 1-based

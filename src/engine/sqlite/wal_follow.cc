@@ -34,7 +34,10 @@ namespace varve::engine::sqlite {
 namespace {
 
 constexpr unsigned kMostMismatches = 20;
-constexpr unsigned kMostStrangeFirstPages = 3;
+// What a look may meet for as long as the writer, stopped in the middle of a write, is not let on.
+constexpr std::chrono::milliseconds kPromptIndex{5};
+constexpr std::chrono::seconds kMostHalfWritten{10};
+constexpr std::chrono::milliseconds kMostStrangeFirstPage{500};
 constexpr std::chrono::milliseconds kBetweenCheckpoints{10};
 constexpr size_t kReadVersionAt = 19;
 
@@ -97,7 +100,7 @@ Result<> WalFollower::start(const Context&, const Snapshot& state) {
   // A checkpoint may bring any first page of the WAL into the file before the next commit is read, and each
   // has to be known by then. What is doubtful about the WAL the looks will say.
   if (position_.frame == 0) return {};
-  TRY_ASSIGN(const WalIndex index, held_->wal_index());
+  TRY_ASSIGN(const WalIndex index, held_->wal_index(kIndexPatience));
   bool not_yet = false;
   TRY_ASSIGN(const auto doubt, open_wal(index, &not_yet));
   if (doubt) {
@@ -108,7 +111,7 @@ Result<> WalFollower::start(const Context&, const Snapshot& state) {
 }
 
 Result<std::optional<std::string>> WalFollower::resume(const Context&, const CapturedDatabase& after) {
-  TRY_ASSIGN(const WalIndex index, held_->wal_index());
+  TRY_ASSIGN(const WalIndex index, held_->wal_index(kIndexPatience));
   if (!after.wal_mode || after.page_size != page_size_) return "its journal mode or page size changed";
   // A wal-index that was made for an empty WAL has no salts of its own.
   const bool has_salts = after.wal.salt1 != 0 || after.wal.salt2 != 0;
@@ -179,9 +182,20 @@ std::vector<TableChange> WalFollower::tell_changes(const Pending& pending, uint6
 
 Result<Look> WalFollower::look(const Context& ctx, BatchBuilder& batch) {
   TRY_OK(ctx.check());
-  TRY_ASSIGN(auto doubt, check_identity());
+  TRY_ASSIGN(const auto file, os::status(database_.path));
+  TRY_ASSIGN(auto doubt, check_identity(file));
   if (doubt) return Look{.doubt = std::move(doubt)};
-  TRY_ASSIGN(const WalIndex index, held_->wal_index());
+  TRY_ASSIGN(const bool known, know_first_page(*file));
+  if (!known) {
+    if (SteadyClock::now() - *strange_since_ > kMostStrangeFirstPage)
+      return Look{.doubt = "its file was overwritten"};
+    return Look{};
+  }
+  const auto seen = held_->wal_index(kPromptIndex);
+  if (!seen && seen.error().code == Code::kConflict) return wait_for_index();
+  if (!seen) return fail(seen.error());
+  half_written_since_.reset();
+  const WalIndex& index = *seen;
   TRY_ASSIGN(Look found, capture(index, batch));
   if (!found.caught_up || found.doubt) return found;
   TRY_ASSIGN(found, refresh(index, batch));
@@ -195,6 +209,18 @@ Result<Look> WalFollower::look(const Context& ctx, BatchBuilder& batch) {
     next_checkpoint_ = SteadyClock::now() + kBetweenCheckpoints;
   }
   return found;
+}
+
+// The index is half written: its writer does not run at this instant, or died. Beginning a transaction makes
+// SQLite mend what a dead one left.
+Result<Look> WalFollower::wait_for_index() {
+  if (!half_written_since_) half_written_since_ = SteadyClock::now();
+  if (SteadyClock::now() - *half_written_since_ > kMostHalfWritten)
+    return Look{.doubt = "the index of its WAL stays half written"};
+  const auto begun = spare_->begin();
+  if (!begun && begun.error().code != Code::kConflict) return fail(begun.error());
+  spare_->end();
+  return Look{};
 }
 
 Result<Look> WalFollower::capture(const WalIndex& index, BatchBuilder& batch) {
@@ -309,9 +335,11 @@ Result<Look> WalFollower::refresh(const WalIndex& index, BatchBuilder& batch) {
     if (begun.error().code == Code::kConflict) return Look{.caught_up = true};
     return fail(begun.error());
   }
-  auto now_there = spare_->wal_index();
-  auto found = now_there ? capture(*now_there, batch) : Result<Look>(fail(now_there.error()));
-  if (!found || !found->caught_up) {
+  const auto now_there = spare_->wal_index(kPromptIndex);
+  auto found = now_there                                   ? capture(*now_there, batch)
+               : now_there.error().code == Code::kConflict ? Look{.caught_up = true}
+                                                           : Result<Look>(fail(now_there.error()));
+  if (!found || !found->caught_up || !now_there) {
     spare_->end();
     return found;
   }
@@ -321,8 +349,7 @@ Result<Look> WalFollower::refresh(const WalIndex& index, BatchBuilder& batch) {
   return found;
 }
 
-Result<WalFollower::Doubt> WalFollower::check_identity() {
-  TRY_ASSIGN(const auto file, os::status(database_.path));
+Result<WalFollower::Doubt> WalFollower::check_identity(const std::optional<os::FileStatus>& file) const {
   if (!file) return "its file is gone";
   if (file->inode != file_.inode || file->device != file_.device) return "its file was replaced";
   if (wal_) {
@@ -330,7 +357,7 @@ Result<WalFollower::Doubt> WalFollower::check_identity() {
     TRY_ASSIGN(const os::FileStatus ours, wal_->status());
     if (!wal || wal->inode != ours.inode || wal->device != ours.device) return "its WAL was replaced";
   }
-  return check_first_page(*file);
+  return std::nullopt;
 }
 
 Result<uint64_t> WalFollower::hash_first_page() const {
@@ -340,19 +367,19 @@ Result<uint64_t> WalFollower::hash_first_page() const {
 }
 
 // Checkpoints bring page 1 into the file only as commits wrote it. Any other is someone copying over the
-// file.
-Result<WalFollower::Doubt> WalFollower::check_first_page(const os::FileStatus& file) {
-  if (file.mtime_us == checked_mtime_) return std::nullopt;
+// file, or of two halves, read while it was being written.
+Result<bool> WalFollower::know_first_page(const os::FileStatus& file) {
+  if (file.mtime_us == checked_mtime_) return true;
   TRY_ASSIGN(const uint64_t hash, hash_first_page());
   const auto known = std::ranges::find(first_pages_, hash);
-  if (known != first_pages_.end()) {
-    first_pages_.erase(first_pages_.begin(), known);  // it never goes back
-    checked_mtime_ = file.mtime_us;
-    strange_first_pages_ = 0;
-    return std::nullopt;
+  if (known == first_pages_.end()) {
+    if (!strange_since_) strange_since_ = SteadyClock::now();
+    return false;
   }
-  // Read while it was being written, it may be of two halves.
-  return ++strange_first_pages_ >= kMostStrangeFirstPages ? Doubt("its file was overwritten") : std::nullopt;
+  first_pages_.erase(first_pages_.begin(), known);  // it never goes back
+  checked_mtime_ = file.mtime_us;
+  strange_since_.reset();
+  return true;
 }
 
 }  // namespace varve::engine::sqlite

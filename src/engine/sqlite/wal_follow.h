@@ -26,12 +26,13 @@ class WalFollower : public DatabaseFollower {
   WalFollower(const DatabaseFile& database, const FollowOptions& options, Checkpointer& checkpointer,
               std::unique_ptr<Reader> held, std::unique_ptr<Reader> spare, os::FileStatus file);
   Result<Look> capture(const WalIndex& index, BatchBuilder& batch);
+  Result<Look> wait_for_index();
   Result<Look> read_commits(const WalIndex& index, BatchBuilder& batch);
   Result<Doubt> open_wal(const WalIndex& index, bool* not_yet);
   Result<Doubt> read_to_position();
   Result<Look> refresh(const WalIndex& index, BatchBuilder& batch);
-  Result<Doubt> check_identity();
-  Result<Doubt> check_first_page(const os::FileStatus& file);
+  Result<Doubt> check_identity(const std::optional<os::FileStatus>& file) const;
+  Result<bool> know_first_page(const os::FileStatus& file);
   Result<uint64_t> hash_first_page() const;
   void build_tracker(const PageSource& state);
   Result<ByteView> page_at_position(uint32_t page, Buffer& into) const;
@@ -58,12 +59,13 @@ class WalFollower : public DatabaseFollower {
   bool told_unsummed_ = false;
   unsigned mismatches_ = 0;  // looks in a row at which the WAL was not the one its index describes
   std::optional<WalIndex> refreshed_at_;
+  std::optional<SteadyClock::time_point> half_written_since_;  // the index was, at each look since
 
   // Hashes of page 1 as it may stand in the file: as it was last seen there, and as commits since
   // wrote it.
   std::deque<uint64_t> first_pages_;
   int64_t checked_mtime_ = -1;
-  unsigned strange_first_pages_ = 0;
+  std::optional<SteadyClock::time_point> strange_since_;  // no known page 1 has been seen since
 };
 
 }  // namespace varve::engine::sqlite
