@@ -252,7 +252,7 @@ Result<Transfer::Outcome> Transfer::compare(const Context& ctx, const CopyItem& 
   TRY_ASSIGN(const auto target, read(ctx, *to_, item, outcome));
   if (!target && outcome == Outcome::kVanished)
     return flaw_at_source ? Outcome::kVanished : put(ctx, item, source, false);
-  const bool equal = target && std::equal(source.begin(), source.end(), target->begin(), target->end());
+  const bool equal = target && same_bytes(source, *target);
   const auto flaw_at_target = !target ? std::optional<std::string>("cannot be read") : flaw(item, *target);
   if (flaw_at_source)
     problem({item.key, "damaged", from_->describe(),
@@ -306,7 +306,7 @@ Result<Transfer::Outcome> Transfer::put(const Context& ctx, const CopyItem& item
     bool same = true;
     TRY_OK(to_->get(ctx, item.key, {}, [&](ByteView part) -> Result<> {
       same = same && part.size() <= bytes.size() - at &&
-             std::equal(part.begin(), part.end(), bytes.begin() + static_cast<ptrdiff_t>(at));
+             same_bytes(part, ByteView(bytes).subspan(at, part.size()));
       at += part.size();
       return {};
     }));

@@ -89,7 +89,7 @@ class TestSource {
     auto size = log.write({},
                           {name_, epoch_, set.first_txn, set.last_txn, set.first_time, set.last_time, false,
                            engine::sqlite::encode(set)},
-                          slots);
+                          {slots.begin(), slots.end()});
     EXPECT_TRUE(size) << size.error().describe();
     const std::string key = repo::log_piece_key(name_, epoch_, set.first_txn, set.last_txn);
     pieces_.push_back({key, set.first_txn, set.last_txn, size.value_or(0)});

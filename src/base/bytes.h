@@ -50,6 +50,10 @@ inline void append(Buffer& to, ByteView b) {
   to.resize(size);
   std::memcpy(to.data() + at, b.data(), b.size());
 }
+// As std::equal, which compares bytes one by one. Not for secrets: crypto::equal() is.
+inline bool same_bytes(ByteView a, ByteView b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
 inline Buffer to_buffer(ByteView b) {
   Buffer out;
   append(out, b);

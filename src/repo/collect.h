@@ -39,14 +39,16 @@ struct Condemned {
   PackSet packs;
   std::vector<std::string> plan_ids;  // all read, for Manifest::collections_seen
 };
-Result<Condemned> read_condemned(const Repository& repo, const Context& ctx);
+// `known`: what an earlier call returned. A plan never changes, so only those published since are read.
+Result<Condemned> read_condemned(const Repository& repo, const Context& ctx, Condemned known = {});
 
 // W4 to W6 of a commit (docs/format/commit.md): reads the plans, puts the manifest (with collections_seen),
-// reads them again, and checks that the pin stands. kConflict when a pack it needs is condemned: there is
-// then no manifest, and the backup must be done anew. After any failure the manifest is withdrawn; if that
-// fails too, the error says that the backup must not be used. Once the manifest is put, the caller's stop no
-// longer counts. Where the repository promises to keep (retain()), what `m` needs is locked before, and it
-// itself at the end; `locked_until` as `known` of extend_retention(). Returns the size of the stored object.
+// reads those that came since, and checks that the pin stands. kConflict when a pack it needs is condemned:
+// there is then no manifest, and the backup must be done anew. After any failure the manifest is withdrawn;
+// if that fails too, the error says that the backup must not be used. Once the manifest is put, the caller's
+// stop no longer counts. Where the repository promises to keep (retain()), what `m` needs is locked before,
+// and it itself at the end; `locked_until` as `known` of extend_retention(). Returns the size of the stored
+// object.
 Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, const Pin& pin,
                                  Manifest& manifest, std::optional<Timestamp> locked_until = {});
 

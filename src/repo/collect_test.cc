@@ -387,6 +387,19 @@ TEST_F(RecordsTest, StayWhileAManifestNeedsWhatIsGone) {
   EXPECT_EQ(w.commit("b2", {gone}).error().code, Code::kConflict) << "nothing can be built on it";
 }
 
+TEST_F(RecordsTest, APlanIsReadOnce) {
+  const PackId first = pack_id({}, 1), second = pack_id({}, 2);
+  finished("20200101-000000-00000000", {first});
+  const auto known = read_condemned(*t.repo, {});
+  ASSERT_TRUE(known);
+  t.overwrite(collection_key("20200101-000000-00000000", kPlanPart.name), as_bytes("not a plan"));
+  finished("20200102-000000-00000000", {second});
+  EXPECT_FALSE(read_condemned(*t.repo, {}));
+  const auto all = read_condemned(*t.repo, {}, *known);
+  ASSERT_TRUE(all) << all.error().describe();
+  EXPECT_TRUE(all->packs.contains(first) && all->packs.contains(second));
+}
+
 TEST_F(RecordsTest, YoungOnesStay) {
   orphan();
   for (int i = 0; i < 5; ++i) run();

@@ -1,5 +1,6 @@
 #include "repo/collection_plan.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <map>
 
@@ -125,11 +126,12 @@ Result<std::vector<store::Key>> list_dropped_plans(const Repository& repo, const
   return out;
 }
 
-Result<Condemned> read_condemned(const Repository& repo, const Context& ctx) {
+Result<Condemned> read_condemned(const Repository& repo, const Context& ctx, Condemned known) {
   TRY_ASSIGN(const auto all, list_parts(repo, ctx));
-  Condemned out;
+  Condemned out = std::move(known);
   for (const auto& [id, parts] : all) {
-    if (!parts.plan) continue;
+    if (!parts.plan || std::find(out.plan_ids.begin(), out.plan_ids.end(), id) != out.plan_ids.end())
+      continue;
     auto plan = load_plan(repo, ctx, id);
     if (!plan && plan.error().code == Code::kNotFound) continue;
     if (!plan) return fail(std::move(plan).error());

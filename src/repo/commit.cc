@@ -21,8 +21,9 @@ Result<> check_not_condemned(const Manifest& m, const Condemned& condemned) {
 
 // Neither condemned, nor can anything have been condemned, carried out and forgotten: the records of a
 // collection stay while a pin stands that stood when it was done.
-Result<> check_accepted(const Repository& repo, const Context& ctx, const Pin& pin, const Manifest& m) {
-  TRY_ASSIGN(const Condemned condemned, read_condemned(repo, ctx));
+Result<> check_accepted(const Repository& repo, const Context& ctx, const Pin& pin, const Manifest& m,
+                        Condemned known) {
+  TRY_ASSIGN(const Condemned condemned, read_condemned(repo, ctx, std::move(known)));
   TRY_OK(check_not_condemned(m, condemned));
   return pin.check_standing(ctx);
 }
@@ -63,7 +64,7 @@ Result<Buffer> seal_manifest(const Repository& repo, const Manifest& m) {
 
 Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, const Pin& pin, Manifest& m,
                                  std::optional<Timestamp> locked_until) {
-  TRY_ASSIGN(const Condemned condemned, read_condemned(repo, ctx));
+  TRY_ASSIGN(Condemned condemned, read_condemned(repo, ctx));
   TRY_OK(check_not_condemned(m, condemned));
   TRY_OK(pin.check_standing(ctx));
   m.collections_seen = condemned.plan_ids;
@@ -77,7 +78,7 @@ Result<uint64_t> commit_manifest(const Repository& repo, const Context& ctx, con
   after.trace = ctx.trace;
   if (!put)
     return fail(withdraw(repo, after, m, std::move(put).error()));  // it may have arrived all the same
-  auto accepted = check_accepted(repo, after, pin, m);
+  auto accepted = check_accepted(repo, after, pin, m, std::move(condemned));
   // Locked only now, for a locked one could not be withdrawn.
   if (const auto until = repo.lasting().retain_until; accepted && until)
     accepted = repo.store().extend_retention(after, manifest_key(m.source, m.id), *until);

@@ -110,7 +110,7 @@ Result<> Repository::put_object(const Context& ctx, std::string_view kind, const
   TRY_ASSIGN(const Buffer sealed, seal_object(kind, key, plain));
   // A compressor's bug must not become a manifest that nobody can read.
   auto back = open_object(kind, key, sealed);
-  if (!back || !std::equal(back->begin(), back->end(), plain.begin(), plain.end()))
+  if (!back || !same_bytes(*back, plain))
     return fail(Code::kInternal,
                 fmt::format("{}: what was sealed does not open again; nothing was stored", key));
   return store::put_bytes(*store_, ctx, key, sealed, how);

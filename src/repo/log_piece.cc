@@ -33,7 +33,7 @@ Timestamp moment(int64_t us) {
 }  // namespace
 
 Result<uint64_t> LogWriter::write(const Context& ctx, const LogPieceHead& head,
-                                  const std::vector<Buffer>& slots) {
+                                  const std::vector<ByteView>& slots) {
   format::LogPiece m;
   m.set_source(head.source);
   m.set_epoch(head.epoch);
@@ -60,8 +60,13 @@ Result<uint64_t> LogWriter::write(const Context& ctx, const LogPieceHead& head,
   Buffer plain;
   std::vector<uint32_t> sizes;
   for (size_t i = 0; i < slots.size(); ++i) {
-    append(plain, slots[i]);
     sizes.push_back(static_cast<uint32_t>(slots[i].size()));
+    if (plain.empty() && slots[i].size() >= kFrameBytes) {
+      TRY_OK(add(FrameKind::kLogPages, slots[i], sizes));
+      sizes.clear();
+      continue;
+    }
+    append(plain, slots[i]);
     if (plain.size() >= kFrameBytes || i + 1 == slots.size()) {
       TRY_OK(add(FrameKind::kLogPages, plain, sizes));
       plain.clear();

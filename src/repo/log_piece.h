@@ -24,7 +24,7 @@ class LogWriter {
  public:
   LogWriter(RepositoryPtr repo, const WriterId& writer) : repo_(std::move(repo)), writer_(writer) {}
   // Durable when it returns; the size stored. kExists: another follower wrote this stretch.
-  Result<uint64_t> write(const Context& ctx, const LogPieceHead& head, const std::vector<Buffer>& slots);
+  Result<uint64_t> write(const Context& ctx, const LogPieceHead& head, const std::vector<ByteView>& slots);
 
  private:
   RepositoryPtr repo_;

@@ -130,7 +130,7 @@ Result<EncodedFrame> encode_frame(PackSealer& sealer, codec::Compressor& compres
       0, static_cast<uint32_t>(out.stored.size()), static_cast<uint32_t>(plain.size()), kind, out.codec, 0,
       0};
   auto decoded = decode_frame(sealer, decompressor, info, nonce, out.stored, back);
-  if (!decoded || !std::ranges::equal(back, plain))
+  if (!decoded || !same_bytes(back, plain))
     return fail(Code::kInternal, "a frame does not decode to what was encoded",
                 "this points to failing memory or a broken compression library; nothing wrong was stored");
   return out;

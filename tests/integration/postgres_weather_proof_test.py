@@ -3,8 +3,12 @@ bodies are cut. The server's own dump is the oracle.
 
 Runs below tests/services/with.py with $VARVE_TEST_ON, on stores that speak HTTP."""
 
+import os
+import shutil
+
 import bad_weather
 from postgres_follow_test import FollowTest
+from postgres_server import give_to_postgres
 from varve_harness import main
 
 
@@ -15,6 +19,11 @@ class WeatherProof(FollowTest):
         if not self.weather:
             self.skipTest("not a store that is reached over HTTP")
         self.place.url = self.env.pop("VARVE_REPO")  # it goes into the configuration
+        if "GOOGLE_APPLICATION_CREDENTIALS" in self.env:  # where the user postgres can read it
+            copy = self.path("credentials.json")
+            shutil.copy(self.env["GOOGLE_APPLICATION_CREDENTIALS"], copy)
+            give_to_postgres(copy)
+            os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = self.env["GOOGLE_APPLICATION_CREDENTIALS"] = str(copy)
 
     def load(self, server, seconds):
         return server.start_pgbench("-T", seconds, "-c", "2", "-R", "100")

@@ -18,11 +18,16 @@ MEMORY = 256 * MIB
 FIXED_PUTS = 4
 # As many small packs may a backup refer to (src/repo/backup_writer.h).
 SMALL_PACKS = 32
+SECOND = re.compile(r"/backups/\d{8}-\d{6}")
 
 
 def is_listing(request):
     method, target = request
     return method == "GET" and bool(re.search(r"[?&](list-type=2|comp=list|prefix=|versions)", target))
+
+
+def manifests(cost):
+    return [target for method, target in cost["seen"] if method == "GET" and "/backups/" in target]
 
 
 class Requests(VarveTest):
@@ -100,11 +105,14 @@ class Requests(VarveTest):
             costs.append(self.measured("backup", "sqlite:app.db", "--type", "incremental" if n > 1 else "full"))
         print(f"\nrequests: {[c['all'] for c in costs]}", flush=True)
         second = costs[1]
-        for cost in costs[2:]:
+        for n, cost in enumerate(costs[2:], 3):
             self.assertEqual(cost["puts"], second["puts"])
             self.assertEqual(cost["lists"], second["lists"])
-            # One index for each small pack, until they are folded.
-            self.assertLessEqual(cost["all"], second["all"] + SMALL_PACKS)
+            # The newest manifest alone; those of one second have no order but their content's.
+            self.assertEqual(len({SECOND.search(m)[0] for m in manifests(cost)}), 1, cost["seen"])
+            # One index for each small pack, until they are folded, and for each pack that this left.
+            self.assertLessEqual(cost["all"] - len(manifests(cost)),
+                                 second["all"] - len(manifests(second)) + SMALL_PACKS + n // SMALL_PACKS)
         restored = self.measured("restore", "sqlite:app.db", "--target", "back.db")
         self.assertLessEqual(restored["gets"], 100 + 2 * SMALL_PACKS + 20)
 

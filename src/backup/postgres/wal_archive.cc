@@ -14,10 +14,10 @@ constexpr size_t kSlot = 64 << 10;  // bytes of WAL that are read as one
 constexpr int kListings = 5;
 
 // Pieces begin with a head whose index says what they hold; a history needs none.
-std::vector<Buffer> slots_of(ByteView bytes) {
-  std::vector<Buffer> out;
+std::vector<ByteView> slots_of(ByteView bytes) {
+  std::vector<ByteView> out;
   for (; !bytes.empty(); bytes = bytes.subspan(std::min(kSlot, bytes.size())))
-    out.push_back(to_buffer(bytes.first(std::min(kSlot, bytes.size()))));
+    out.push_back(bytes.first(std::min(kSlot, bytes.size())));
   return out;
 }
 
@@ -122,7 +122,7 @@ Result<bool> WalArchive::holds(const Context& ctx, const PieceName& name, const 
                                ByteView bytes) const {
   if (head.engine_data.empty()) {
     TRY_ASSIGN(const Buffer content, read_history(repo_, ctx, name));
-    return content.size() == bytes.size() && std::equal(content.begin(), content.end(), bytes.begin());
+    return same_bytes(content, bytes);
   }
   TRY_ASSIGN(const db::WalIndex stored, read_index(repo_, ctx, name));
   TRY_ASSIGN(const db::WalIndex ours, db::decode_index(head.engine_data));

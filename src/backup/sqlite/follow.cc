@@ -302,11 +302,12 @@ class FollowRun {
     const repo::LogPieceHead head{
         source_.name,        epoch_, batch.set.first_txn,  batch.set.last_txn, batch.set.first_time,
         batch.set.last_time, false,  db::encode(batch.set)};
+    const std::vector<ByteView> slots(batch.slots.begin(), batch.slots.end());
     const auto give_up = SteadyClock::now() + options_.patience;
     bool tried = false;
     for (auto pause = std::chrono::milliseconds(200);;
          pause = std::min(pause * 2, std::chrono::milliseconds(5000))) {
-      auto size = writer_.write(Context{}.with_deadline(kPutTime), head, batch.slots);
+      auto size = writer_.write(Context{}.with_deadline(kPutTime), head, slots);
       if (size) {
         status_.bytes += *size;
         folder_.added({key_of(head), head.first, head.last, *size});

@@ -218,7 +218,7 @@ Result<bool> merge_pieces(repo::RepositoryPtr repo, const Context& ctx, const st
   TRY_ASSIGN(uint64_t stored, writer.write(ctx,
                                            {head.source, head.epoch, merged.first_txn, merged.last_txn,
                                             merged.first_time, merged.last_time, true, db::encode(merged)},
-                                           pages));
+                                           {pages.begin(), pages.end()}));
   return stored > 0;
 }
 

@@ -233,7 +233,7 @@ std::optional<bool> same_overflow(CommitView& commit, uint32_t head_before, uint
     const auto b = (*commit.after)(after);
     if (!b || b->size() < commit.usable) return std::nullopt;
     const size_t take = std::min<uint64_t>(bytes, commit.usable - 4);
-    if (!std::ranges::equal(ByteView(old).subspan(4, take), b->subspan(4, take))) return false;
+    if (!same_bytes(ByteView(old).subspan(4, take), b->subspan(4, take))) return false;
     before = load_be<uint32_t>(old.data());
     after = load_be<uint32_t>(b->data());
     bytes -= take;

@@ -111,7 +111,7 @@ RowChanges compare_by_rowid(CommitView& commit, const TablePages& pages, const O
     const bool only_after = !has_before || (has_after && after.cell().rowid < before.cell().rowid);
     if (!only_before && !only_after) {
       const Cell &a = before.cell(), &b = after.cell();
-      std::optional<bool> same = a.payload_size == b.payload_size && std::ranges::equal(a.local, b.local);
+      std::optional<bool> same = a.payload_size == b.payload_size && same_bytes(a.local, b.local);
       if (*same) same = same_chain(commit, overflow, a.overflow, b.overflow, a.payload_size - a.local.size());
       if (!same) return unknown(before.rows(), after.rows());
       out.updated += *same ? 0 : 1;

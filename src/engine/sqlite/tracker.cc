@@ -106,7 +106,7 @@ Result<bool> TableTracker::State::schema_was_touched(const CommitView& commit,
   TRY_ASSIGN(const ByteView before, (*commit.before)(1));
   const Buffer old = to_buffer(before);
   TRY_ASSIGN(const ByteView after, (*commit.after)(1));
-  return !std::ranges::equal(ByteView(old).subspan(kHeaderSize), after.subspan(kHeaderSize));
+  return !same_bytes(ByteView(old).subspan(kHeaderSize), after.subspan(kHeaderSize));
 }
 
 Result<std::vector<TableChange>> TableTracker::State::take_in(CommitView& commit) {

@@ -169,8 +169,7 @@ class RetryStore : public Forward {
                      break;
                    }
                    const size_t n = std::min(bytes.size(), body[piece].size() - at);
-                   same = std::equal(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n),
-                                     body[piece].begin() + static_cast<ptrdiff_t>(at));
+                   same = same_bytes(bytes.first(n), body[piece].subspan(at, n));
                    bytes = bytes.subspan(n);
                    at += n;
                  }
