@@ -5,6 +5,7 @@ Runs below tests/services/with.py with $VARVE_TEST_ON, on stores that speak HTTP
 
 import os
 import shutil
+from unittest import mock
 
 import bad_weather
 from postgres_follow_test import FollowTest
@@ -23,7 +24,8 @@ class WeatherProof(FollowTest):
             copy = self.path("credentials.json")
             shutil.copy(self.env["GOOGLE_APPLICATION_CREDENTIALS"], copy)
             give_to_postgres(copy)
-            os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = self.env["GOOGLE_APPLICATION_CREDENTIALS"] = str(copy)
+            self.env["GOOGLE_APPLICATION_CREDENTIALS"] = str(copy)
+            self.enterContext(mock.patch.dict(os.environ, GOOGLE_APPLICATION_CREDENTIALS=str(copy)))  # for servers
 
     def load(self, server, seconds):
         return server.start_pgbench("-T", seconds, "-c", "2", "-R", "100")
