@@ -18,7 +18,7 @@ Result<> PageWriter::add(repo::FileTableReader& table, const repo::FileRecord& f
   if (is_full()) TRY_OK(flush());
   if (!reader_)
     reader_ = std::make_unique<repo::PageReader>(
-        slots_, [this](uint64_t tag, ByteView page) { return write(tag, page); });
+        slots_, [this](uint64_t tag, ByteView pages, uint32_t count) { return write(tag, pages, count); });
   const repo::FileAttributes& a = file.attributes;
   const uint64_t number = outs_.size();
   outs_.push_back({&out, a});
@@ -47,15 +47,17 @@ Result<> PageWriter::flush() {
   return {};
 }
 
-Result<> PageWriter::write(uint64_t tag, ByteView page) {
+Result<> PageWriter::write(uint64_t tag, ByteView pages, uint32_t count) {
   const Out& out = outs_[tag >> kPageBits];
   const uint64_t number = tag & ((uint64_t{1} << kPageBits) - 1);
-  if (page.size() != out.attributes.page_bytes(number))
-    return fail(Code::kDamaged, "a stored page has the wrong length");
-  TRY_OK(out.file->write_at(number * out.attributes.page_size, page));
-  progress_.done_bytes += page.size();
-  const uint64_t before = written_.fetch_add(page.size());
-  if (before / kWriteback != (before + page.size()) / kWriteback) out.file->begin_writeback();
+  for (uint32_t i = 0; i < count; ++i) {
+    if (pages.size() / count != out.attributes.page_bytes(number + i))
+      return fail(Code::kDamaged, "a stored page has the wrong length");
+  }
+  TRY_OK(out.file->write_at(number * out.attributes.page_size, pages));
+  progress_.done_bytes += pages.size();
+  const uint64_t before = written_.fetch_add(pages.size());
+  if (before / kWriteback != (before + pages.size()) / kWriteback) out.file->begin_writeback();
   return {};
 }
 

@@ -32,7 +32,7 @@ class PageWriter {
     os::File* file;
     repo::FileAttributes attributes;
   };
-  Result<> write(uint64_t tag, ByteView page);
+  Result<> write(uint64_t tag, ByteView pages, uint32_t count);
 
   repo::SlotReader& slots_;
   Progress& progress_;

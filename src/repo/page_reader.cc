@@ -19,7 +19,7 @@ size_t fetchers_for(const SlotReaderOptions& options, size_t parallel_gets) {
 
 }  // namespace
 
-PageReader::PageReader(SlotReader& slots, SlotReader::Deliver deliver)
+PageReader::PageReader(SlotReader& slots, SlotReader::DeliverRow deliver)
     : slots_(slots),
       deliver_(std::move(deliver)),
       fetchers_(fetchers_for(slots.options_, slots.repo_->store().parallel_gets())),

@@ -22,7 +22,7 @@ namespace varve::repo {
 class PageReader {
  public:
   // `slots` outlives this.
-  PageReader(SlotReader& slots, SlotReader::Deliver deliver);
+  PageReader(SlotReader& slots, SlotReader::DeliverRow deliver);
   ~PageReader() = default;  // abandons what is not read
   PageReader(const PageReader&) = delete;
   PageReader& operator=(const PageReader&) = delete;
@@ -45,7 +45,7 @@ class PageReader {
   Result<> read(const Context& ctx, const Part& part, codec::Decompressor& decompressor);
 
   SlotReader& slots_;
-  const SlotReader::Deliver deliver_;
+  const SlotReader::DeliverRow deliver_;
   const size_t fetchers_;
   std::counting_semaphore<> decoders_;
 

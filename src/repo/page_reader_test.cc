@@ -93,7 +93,7 @@ class PageReaderTest : public ::testing::Test {
   Result<> read_all(SlotReader& slots, const SlotReader::Deliver& deliver) {
     slots.know(manifest_.packs);
     FileTableReader table(slots, manifest_);
-    PageReader reader(slots, deliver);
+    PageReader reader(slots, SlotReader::one_by_one(deliver));
     TRY_OK(table.for_each([&](const FileRecord& f) -> Result<> {
       for (uint64_t s = 0; s < f.segments.size(); ++s) {
         TRY_ASSIGN(SegmentMap map, table.map(f, s));
@@ -176,7 +176,7 @@ TEST_F(PageReaderTest, AStopEndsIt) {
 
 TEST_F(PageReaderTest, NothingIsReadyAtOnce) {
   SlotReader slots(repo_, {}, {}, nullptr);
-  PageReader reader(slots, [](uint64_t, ByteView) { return Result<>{}; });
+  PageReader reader(slots, [](uint64_t, ByteView, uint32_t) { return Result<>{}; });
   ASSERT_TRUE(reader.add({}));
   EXPECT_TRUE(reader.finish());
 }

@@ -49,9 +49,9 @@ Result<Buffer> fetch(const Repository& repo, const Context& ctx, const store::Ke
 // One frame, of which `stored` was fetched. What does not authenticate is fetched anew where else it may be
 // had.
 Result<> open_frame(const Repository& repo, const Context& ctx, const PackFile& pack, uint32_t number,
-                    ByteView stored, PackSealer& sealer, codec::Decompressor& decompressor, Buffer& plain) {
+                    ByteView stored, PackSealer& sealer, codec::Decompressor& decompressor,
+                    MutableBytes plain) {
   const FrameInfo& frame = pack.index().frames()[number];
-  plain.resize(frame.plain);
   auto opened = decode_frame(sealer, decompressor, frame, number, stored, plain);
   if (opened) return {};
   for (const store::StorePtr& other : repo.store().alternatives()) {
@@ -138,6 +138,7 @@ Result<> read_frames(const Repository& repo, const Context& ctx, const PackFile&
   Buffer plain;
   for (uint32_t f = first; f <= last; ++f) {
     const ByteView stored = ByteView(bytes).subspan(frames[f].offset - begin, frames[f].stored);
+    plain.resize(frames[f].plain);
     TRY_OK(open_frame(repo, ctx, pack, f, stored, sealer, decompressor, plain));
     TRY_OK(deliver(f, plain));
   }
@@ -259,26 +260,78 @@ Result<SlotReader::Run> SlotReader::fetch_run(const Context& ctx, std::span<cons
   return run;
 }
 
+SlotReader::DeliverRow SlotReader::one_by_one(Deliver deliver) {
+  return [deliver = std::move(deliver)](uint64_t tag, ByteView pages, uint32_t count) -> Result<> {
+    const size_t size = pages.size() / count;
+    for (uint32_t i = 0; i < count; ++i) TRY_OK(deliver(tag + i, pages.subspan(i * size, size)));
+    return {};
+  };
+}
+
+namespace {
+
+// Frames decoded behind one another, so that what belongs together can be delivered together.
+struct DecodedFrame {
+  uint32_t number = 0;
+  size_t at = 0;  // where its plain bytes begin
+};
+constexpr size_t kDecoded = 1u << 20;  // plain bytes, or one frame
+
+// Those that the first of `requests` need, as many as fit.
+Result<std::vector<DecodedFrame>> frames_of(const PackFile& pack,
+                                            std::span<const SlotReader::Request> requests) {
+  std::vector<DecodedFrame> out;
+  const auto& frames = pack.index().frames();
+  size_t size = 0;
+  for (const SlotReader::Request& r : requests) {
+    if (!out.empty() &&
+        r.place.ordinal < frames[out.back().number].first_slot + frames[out.back().number].slots)
+      continue;
+    TRY_ASSIGN(const uint32_t f, pack.index().frame_of(r.place.ordinal));
+    if (frames[f].kind != FrameKind::kPages)
+      return fail(Code::kDamaged, fmt::format("{}: slot {} is no page", pack.key(), r.place.ordinal));
+    if (!out.empty() && size + frames[f].plain > kDecoded) break;
+    out.push_back({f, size});
+    size += frames[f].plain;
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<> SlotReader::decode_run(const Run& run, codec::Decompressor& decompressor,
-                                const Deliver& deliver) const {
+                                const DeliverRow& deliver) const {
   const PackIndex& index = run.file->index();
   const auto& frames = index.frames();
   PackSealer sealer(*repo_, run.file->footer().id);
-  Buffer plain;
-  for (auto at = run.requests.begin(); at != run.requests.end();) {
-    TRY_ASSIGN(const uint32_t f, index.frame_of(at->place.ordinal));
-    if (frames[f].kind != FrameKind::kPages)
-      return fail(Code::kDamaged, fmt::format("{}: slot {} is no page", run.file->key(), at->place.ordinal));
-    const ByteView stored = ByteView(run.bytes).subspan(frames[f].offset - run.base, frames[f].stored);
-    TRY_OK(open_frame(*repo_, ctx_, *run.file, f, stored, sealer, decompressor, plain));
-    for (; at != run.requests.end() && at->place.ordinal < frames[f].first_slot + frames[f].slots; ++at)
-      TRY_OK(deliver(at->tag, index.slot(plain, at->place.ordinal)));
+  Buffer decoded;
+  std::vector<ByteView> pages;  // of the requests in those frames
+  for (auto rest = run.requests; !rest.empty(); rest = rest.subspan(pages.size())) {
+    TRY_ASSIGN(const auto needed, frames_of(*run.file, rest));
+    decoded.resize(needed.back().at + frames[needed.back().number].plain);
+    pages.clear();
+    for (const auto& [f, at] : needed) {
+      const ByteView stored = ByteView(run.bytes).subspan(frames[f].offset - run.base, frames[f].stored);
+      const MutableBytes plain = MutableBytes(decoded).subspan(at, frames[f].plain);
+      TRY_OK(open_frame(*repo_, ctx_, *run.file, f, stored, sealer, decompressor, plain));
+      const uint32_t end = frames[f].first_slot + frames[f].slots;
+      while (pages.size() < rest.size() && rest[pages.size()].place.ordinal < end)
+        pages.push_back(index.slot(plain, rest[pages.size()].place.ordinal));
+    }
+    for (size_t begin = 0, i = 1; i <= pages.size(); ++i) {
+      if (i < pages.size() && rest[i].tag == rest[i - 1].tag + 1 && pages[i].size() == pages[i - 1].size() &&
+          pages[i].data() == pages[i - 1].data() + pages[i - 1].size())
+        continue;
+      TRY_OK(deliver(rest[begin].tag, {pages[begin].data(), pages[i - 1].data() + pages[i - 1].size()},
+                     static_cast<uint32_t>(i - begin)));
+      begin = i;
+    }
   }
   return {};
 }
 
 Result<> SlotReader::read_pages(std::vector<Request> requests, const Deliver& deliver) {
-  PageReader reader(*this, deliver);
+  PageReader reader(*this, one_by_one(deliver));
   TRY_OK(reader.add(std::move(requests)));
   return reader.finish();
 }

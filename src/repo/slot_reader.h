@@ -72,6 +72,9 @@ class SlotReader {
   };
   // Receives pages, grouped by pack and frame, from several threads, in no order. Its error ends the reading.
   using Deliver = std::function<Result<>(uint64_t tag, ByteView page)>;
+  // The same of `count` pages of one size at once, whose tags and bytes follow one another.
+  using DeliverRow = std::function<Result<>(uint64_t tag, ByteView pages, uint32_t count)>;
+  static DeliverRow one_by_one(Deliver deliver);
   // Each request's page. Of more than memory should hold at once: PageReader (page_reader.h).
   Result<> read_pages(std::vector<Request> requests, const Deliver& deliver);
 
@@ -92,7 +95,7 @@ class SlotReader {
   // What the first of `requests` needs, and as many of the following as one request serves: all are of one
   // pack, ascending.
   Result<Run> fetch_run(const Context& ctx, std::span<const Request> requests);
-  Result<> decode_run(const Run& run, codec::Decompressor& decompressor, const Deliver& deliver) const;
+  Result<> decode_run(const Run& run, codec::Decompressor& decompressor, const DeliverRow& deliver) const;
 
   const RepositoryPtr repo_;
   const Context ctx_;
