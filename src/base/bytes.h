@@ -42,11 +42,20 @@ inline ByteView as_bytes(std::string_view s) {
 inline std::string_view as_text(ByteView b) {
   return {reinterpret_cast<const char*>(b.data()), b.size()};
 }
-// memcpy, because the allocator hides from the library that it could.
+// memcpy, because the allocator hides from the library that it could: also where it moves to more memory.
 inline void append(Buffer& to, ByteView b) {
   if (b.empty()) return;
   const size_t at = to.size(), size = at + b.size();
-  if (to.capacity() < size) to.reserve(size < 2 * at ? 2 * at : size);
+  if (to.capacity() < size) {
+    Buffer larger;
+    larger.reserve(size < 2 * at ? 2 * at : size);
+    larger.resize(at);
+    if (at > 0) std::memcpy(larger.data(), to.data(), at);
+    larger.resize(size);
+    std::memcpy(larger.data() + at, b.data(), b.size());  // before the old one goes: b may be of it
+    to = std::move(larger);
+    return;
+  }
   to.resize(size);
   std::memcpy(to.data() + at, b.data(), b.size());
 }
