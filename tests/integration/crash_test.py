@@ -205,7 +205,8 @@ class Crash(VarveTest):
         after = dump(self.path("app.db"))
         total = self.calls("restore", "sqlite:app.db", "--target", "back.db")
         self.path("back.db").unlink()
-        for n in [1, 2, 3] + self.rng.sample(range(4, total - 6), 20) + list(range(total - 5, total + 1)):
+        self.assertGreater(total, 8)
+        for n in range(1, total + 1):
             shutil.copyfile(self.path("app.db"), self.path("live.db"))
             self.run_varve("restore", "sqlite:app.db", "--target", "live.db", "--force", env={"VARVE_TEST_FAULT": f"kill@{n}"})
             # The old, the new, or (for the instant between two renames) the old under its kept name; never a part.
