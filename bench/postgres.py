@@ -146,7 +146,10 @@ class Bench:
                 path.unlink()
         name = server.switch_wal()
         before = server.psql("SELECT last_archived_wal FROM pg_stat_archiver")
-        server.wait_until(lambda: (server.psql("SELECT last_archived_wal FROM pg_stat_archiver") or "") >= name or before > name,
+        # The last that the archiver tells of may be a backup's label, which it takes after later segments.
+        done = server.data / "pg_wal" / "archive_status" / f"{name}.done"
+        server.wait_until(lambda: done.exists() or before > name or
+                          (server.psql("SELECT last_archived_wal FROM pg_stat_archiver") or "") >= name,
                           "the WAL was not shipped", 300)
 
     # The parts --------------------------------------------------------------------------------------------------------
